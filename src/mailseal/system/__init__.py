@@ -1,0 +1,226 @@
+"""The one door: everything that touches the machine goes through a `System`.
+
+Files, processes, the network, the clock and randomness are ports; adapters
+and rules receive a `System` and never open anything themselves, so that tests
+can hand them one in memory in which fourteen months pass in a second.
+`mailseal.system.local` is the real one.
+
+Promises of the file port: writes are durable when the call returns (the data
+and the directory entry are synced), a file is replaced whole or not at all, a
+file that is created is born with the mode asked for and never wider, and the
+last component of a path is never followed when it is a symbolic link (`read`
+and `stat(follow=True)` excepted, and they say so).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from mailseal.model import FileState
+from mailseal.system.http import Http
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """A path's metadata: `kind` as in FileState, permission bits, owner, size in octets, times in UTC."""
+
+    kind: str
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    mtime: datetime
+    inode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A process that ended: its status (negative: the signal that ended it) and all it printed."""
+
+    argv: tuple[str, ...]
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def ok(self) -> bool:
+        return self.status == 0
+
+    @property
+    def said(self) -> str:
+        """The last lines of what it printed, for an error message."""
+        text = (self.stderr.strip() or self.stdout.strip()).splitlines()
+        return "\n".join(text[-12:])
+
+
+class Files(Protocol):
+    """Files by absolute path. Every method raises `SystemFault` that names the path and the errno."""
+
+    def read(self, path: str, limit: int = 16_777_216) -> bytes:
+        """The whole content, symbolic links followed; a longer file than `limit` is a fault."""
+        ...
+
+    def state(self, path: str, limit: int = 16_777_216) -> FileState:
+        """What stands at the path, a link not followed; absent is an answer, not a fault."""
+        ...
+
+    def stat(self, path: str, *, follow: bool = False) -> Stat | None:
+        """Metadata, or None where nothing is."""
+        ...
+
+    def listdir(self, path: str) -> tuple[str, ...]:
+        """The names in a directory, sorted; empty where there is no such directory."""
+        ...
+
+    def resolve(self, path: str) -> str:
+        """The path with every symbolic link followed."""
+        ...
+
+    def create(self, path: str, content: bytes, *, mode: int, owner: tuple[int, int] | None = None) -> None:
+        """A new file (O_CREAT|O_EXCL|O_NOFOLLOW, born 0600, then fchown, fchmod, fsync, directory synced)."""
+        ...
+
+    def replace(self, path: str, content: bytes, *, mode: int, owner: tuple[int, int] | None = None) -> None:
+        """The file anew, in one rename from a temporary neighbour made as by `create`."""
+        ...
+
+    def append(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
+        """Adds to a file (made with `mode` when new) and syncs it."""
+        ...
+
+    def symlink(self, path: str, target: str) -> None:
+        """A symbolic link at the path, in one rename, in place of a link or file that stood there."""
+        ...
+
+    def mkdir(self, path: str, *, mode: int, owner: tuple[int, int] | None = None, exist_ok: bool = False) -> None:
+        """One directory; its parent must be there."""
+        ...
+
+    def rename(self, source: str, destination: str) -> None:
+        """One rename, both directories synced; replaces what stood at the destination."""
+        ...
+
+    def remove(self, path: str) -> None:
+        """A file or link away; nothing there is no fault."""
+        ...
+
+    def rmdir(self, path: str) -> None:
+        """An empty directory away."""
+        ...
+
+    def remove_tree(self, path: str) -> None:
+        """A directory and all below it away, links not followed."""
+        ...
+
+    def free_bytes(self, path: str) -> int:
+        """What an unprivileged write could still take on the path's file system."""
+        ...
+
+
+class Process(Protocol):
+    """A process that runs."""
+
+    pid: int
+
+    def poll(self) -> int | None: ...
+
+    def terminate(self, timeout: float = 5.0) -> None:
+        """SIGTERM, then after `timeout` seconds SIGKILL; returns when it has ended."""
+        ...
+
+
+class Processes(Protocol):
+    """Processes by argv; no shell, a small clean environment (PATH, LANG=C.UTF-8, what `env` adds)."""
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout: float = 60.0,
+        stdin: bytes = b"",
+        env: Mapping[str, str] | None = None,
+    ) -> Completed:
+        """Runs to the end. Raises `SystemFault` if it cannot be started, `CommandTimeout` after `timeout` seconds."""
+        ...
+
+    def spawn(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> Process:
+        """Starts a process in a group of its own and does not wait."""
+        ...
+
+    def which(self, program: str) -> str | None:
+        """Where the program is, looked for in PATH and the sbin directories."""
+        ...
+
+
+class Network(Protocol):
+    """Connections for probes, and look-ups as the machine's own resolver gives them."""
+
+    async def connect(
+        self, address: str, port: int, *, timeout: float, source: str | None = None
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A TCP connection to an IP address, from `source` if given. Raises `NetworkFault`."""
+        ...
+
+    def own_addresses(self) -> tuple[str, ...]:
+        """The machine's own IP addresses, loopback and link-local left out."""
+        ...
+
+
+class Clock(Protocol):
+    """Time and waiting."""
+
+    def now(self) -> datetime:
+        """Aware UTC."""
+        ...
+
+    def monotonic(self) -> float: ...
+
+    def sleep(self, seconds: float) -> None: ...
+
+    async def sleep_async(self, seconds: float) -> None: ...
+
+
+class Random(Protocol):
+    """Randomness for names, jitter and tokens (keys are drawn by the cryptography library)."""
+
+    def token(self, octets: int) -> str:
+        """Lower-case hex of that many random octets."""
+        ...
+
+    def uniform(self, low: float, high: float) -> float: ...
+
+
+class System(Protocol):
+    """The machine, as far as mailseal touches it."""
+
+    @property
+    def files(self) -> Files: ...
+
+    @property
+    def processes(self) -> Processes: ...
+
+    @property
+    def network(self) -> Network: ...
+
+    @property
+    def clock(self) -> Clock: ...
+
+    @property
+    def random(self) -> Random: ...
+
+    def http(self, *, ca_file: str | None = None) -> Http:
+        """An HTTP client that trusts the system's store (SSL_CERT_FILE is not read), or only `ca_file`."""
+        ...
+
+    def lock(self, path: str, *, wait: float = 0.0) -> AbstractContextManager[None]:
+        """An exclusive lock on a file, gone when its holder dies.
+
+        Waits up to `wait` seconds, then raises `Locked` that names the holder.
+        Whoever gets it must look again whether the work is still needed.
+        """
+        ...
