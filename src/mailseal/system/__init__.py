@@ -15,13 +15,14 @@ and `stat(follow=True)` excepted, and they say so).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from mailseal.model import FileState
+from mailseal.system.dns import Dns
 from mailseal.system.http import Http
 
 
@@ -117,6 +118,20 @@ class Files(Protocol):
         """A directory and all below it away, links not followed."""
         ...
 
+    def plant(self, root: str, below: Sequence[str], content: bytes) -> int:
+        """A new public file (0644) below a directory that may belong to somebody else, such as a web root.
+
+        `below` are the components from `root` to the file. Each is opened from its parent's descriptor,
+        no symbolic link is followed where anybody but root could have made it, and whatever is created
+        is created with the rights of the owner of the directory it goes into. Returns how many
+        directories (the innermost ones) had to be made for it.
+        """
+        ...
+
+    def uproot(self, root: str, below: Sequence[str], *, directories: int = 0) -> None:
+        """Takes away what `plant` made, and the innermost `directories` where they are empty; gone already is no fault."""
+        ...
+
     def free_bytes(self, path: str) -> int:
         """What an unprivileged write could still take on the path's file system."""
         ...
@@ -157,13 +172,40 @@ class Processes(Protocol):
         ...
 
 
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class Server(Protocol):
+    """A listening socket and the connections that it accepted."""
+
+    @property
+    def address(self) -> str: ...
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on; the one given by the kernel where 0 was asked for."""
+        ...
+
+    async def close(self) -> None:
+        """Stops listening, breaks off what is still connected, and returns when both are done."""
+        ...
+
+
 class Network(Protocol):
-    """Connections for probes, and look-ups as the machine's own resolver gives them."""
+    """Connections for probes, and sockets that listen for challenges."""
 
     async def connect(
         self, address: str, port: int, *, timeout: float, source: str | None = None
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A TCP connection to an IP address, from `source` if given. Raises `NetworkFault`."""
+        ...
+
+    async def serve(self, address: str, port: int, handler: Handler) -> Server:
+        """Listens on one IP address (IPv6 only where it is one) and runs the handler for each connection.
+
+        The connection is closed when the handler returns or fails. Raises `NetworkFault`, whose
+        `errno` is EADDRINUSE where another process listens there.
+        """
         ...
 
     def own_addresses(self) -> tuple[str, ...]:
@@ -215,6 +257,10 @@ class System(Protocol):
 
     def http(self, *, ca_file: str | None = None) -> Http:
         """An HTTP client that trusts the system's store (SSL_CERT_FILE is not read), or only `ca_file`."""
+        ...
+
+    def dns(self, nameservers: Sequence[str] = ()) -> Dns:
+        """Look-ups through the resolvers of /etc/resolv.conf, or these (`192.0.2.1`, `[2001:db8::1]:5353`)."""
         ...
 
     def lock(self, path: str, *, wait: float = 0.0) -> AbstractContextManager[None]:
