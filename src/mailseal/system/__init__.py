@@ -10,20 +10,30 @@ and the directory entry are synced), a file is replaced whole or not at all, a
 file that is created is born with the mode asked for and never wider, and the
 last component of a path is never followed when it is a symbolic link (`read`
 and `stat(follow=True)` excepted, and they say so).
+
+A path that is written to is walked from the root, directory by directory. A
+symbolic link on the way is followed only when root (or the user we run as)
+owns it, and a directory on the way that somebody else owns, or may write
+without the sticky bit, is refused: whoever can rename what we write could put
+another thing in its place. Removing is held to the rule for links alone, and
+`plant` has rules of its own for web roots. `..` in a path that is written to
+is refused.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from mailseal.model import FileState
 from mailseal.system.dns import Dns
 from mailseal.system.http import Http
+
+if TYPE_CHECKING:  # asyncio takes a tenth of a second to load; commands that wait for no network do without
+    import asyncio
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +93,17 @@ class Files(Protocol):
         ...
 
     def create(self, path: str, content: bytes, *, mode: int, owner: tuple[int, int] | None = None) -> None:
-        """A new file (O_CREAT|O_EXCL|O_NOFOLLOW, born 0600, then fchown, fchmod, fsync, directory synced)."""
+        """A new file (O_CREAT|O_EXCL|O_NOFOLLOW, born 0600, then fchown, fchmod, fsync, directory synced).
+
+        `owner` None: whoever we run as. A failure leaves nothing behind.
+        """
         ...
 
     def replace(self, path: str, content: bytes, *, mode: int, owner: tuple[int, int] | None = None) -> None:
-        """The file anew, in one rename from a temporary neighbour made as by `create`."""
+        """The file anew, in one rename from a temporary neighbour made as by `create`.
+
+        A symbolic link that stood there is replaced, not followed.
+        """
         ...
 
     def append(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
@@ -98,8 +114,15 @@ class Files(Protocol):
         """A symbolic link at the path, in one rename, in place of a link or file that stood there."""
         ...
 
-    def mkdir(self, path: str, *, mode: int, owner: tuple[int, int] | None = None, exist_ok: bool = False) -> None:
-        """One directory; its parent must be there."""
+    def mkdir(
+        self,
+        path: str,
+        *,
+        mode: int,
+        owner: tuple[int, int] | None = None,
+        exist_ok: bool = False,
+    ) -> None:
+        """One directory, born 0700; its parent must be there. With `exist_ok`, one that stands is left as it is."""
         ...
 
     def rename(self, source: str, destination: str) -> None:
@@ -115,7 +138,7 @@ class Files(Protocol):
         ...
 
     def remove_tree(self, path: str) -> None:
-        """A directory and all below it away, links not followed."""
+        """A directory and all below it away, links not followed; nothing there is no fault."""
         ...
 
     def plant(self, root: str, below: Sequence[str], content: bytes) -> int:
@@ -160,11 +183,16 @@ class Processes(Protocol):
         stdin: bytes = b"",
         env: Mapping[str, str] | None = None,
     ) -> Completed:
-        """Runs to the end. Raises `SystemFault` if it cannot be started, `CommandTimeout` after `timeout` seconds."""
+        """Runs to the end. Raises `SystemFault` if it cannot be started, `CommandTimeout` after `timeout` seconds.
+
+        At the end of the time its whole group is ended. A daemon that the
+        process leaves behind is not waited for, also when it holds the output
+        open. More than 16 MiB of output is a `SystemFault`.
+        """
         ...
 
     def spawn(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> Process:
-        """Starts a process in a group of its own and does not wait."""
+        """Starts a process in a group of its own, its output thrown away, and does not wait."""
         ...
 
     def which(self, program: str) -> str | None:
@@ -172,7 +200,7 @@ class Processes(Protocol):
         ...
 
 
-Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+Handler = Callable[["asyncio.StreamReader", "asyncio.StreamWriter"], Awaitable[None]]
 
 
 class Server(Protocol):
@@ -209,7 +237,7 @@ class Network(Protocol):
         ...
 
     def own_addresses(self) -> tuple[str, ...]:
-        """The machine's own IP addresses, loopback and link-local left out."""
+        """The machine's own IP addresses, IPv4 first, loopback and link-local left out."""
         ...
 
 
