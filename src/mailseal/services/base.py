@@ -165,12 +165,12 @@ class ServiceAdapter(Protocol):
         """The daemon's own checkers; any that ends with another status than 0 says the configuration is broken."""
         ...
 
-    def reload(self, facts: Facts) -> Command:
-        """Takes up changed files without dropping connections."""
+    def reload(self, facts: Facts) -> tuple[Command, ...]:
+        """Takes up changed files without dropping connections; run in order, the first that fails ends it."""
         ...
 
-    def restart(self, facts: Facts) -> Command:
-        """Starts it anew (and starts it where it had died)."""
+    def restart(self, facts: Facts) -> tuple[Command, ...]:
+        """Starts it anew, and starts it where it had died; all are run, and the last one's status counts."""
         ...
 
     def rehearsal(self, facts: Facts) -> Rehearsal | None:
