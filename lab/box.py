@@ -39,6 +39,30 @@ ENVIRONMENT = {
     "PYTHONDONTWRITEBYTECODE": "1",
 }
 
+_SNAPSHOT = """
+import grp, hashlib, os, pwd, stat, sys
+
+def tell(path):
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return
+    kind = stat.filemode(status.st_mode)
+    owner = f"{pwd.getpwuid(status.st_uid).pw_name}:{grp.getgrgid(status.st_gid).gr_name}"
+    content = ""
+    if stat.S_ISREG(status.st_mode):
+        content = hashlib.sha256(open(path, "rb").read()).hexdigest()
+    elif stat.S_ISLNK(status.st_mode):
+        content = os.readlink(path)
+    print(f"{path}|{kind} {owner} {content}".rstrip())
+
+for top in sys.argv[1:]:
+    tell(top)
+    for folder, folders, files in os.walk(top):
+        for name in sorted(folders + files):
+            tell(os.path.join(folder, name))
+"""
+
 Result = subprocess.CompletedProcess[str]
 
 
@@ -46,12 +70,8 @@ class CommandFailed(Exception):
     """A command inside ended with another status than 0; tells its output."""
 
     def __init__(self, box: str, result: Result) -> None:
-        said = "\n".join(
-            text.rstrip() for text in (result.stdout, result.stderr) if text.strip()
-        )
-        super().__init__(
-            f"{shlex.join(result.args)} on {box} ended with {result.returncode}:\n{said}"
-        )
+        said = "\n".join(text.rstrip() for text in (result.stdout, result.stderr) if text.strip())
+        super().__init__(f"{shlex.join(result.args)} on {box} ended with {result.returncode}:\n{said}")
         self.result = result
 
 
@@ -67,25 +87,35 @@ class Spawned(subprocess.Popen[bytes]):
 class Box(ABC):
     """A host of the lab: run commands in it, read and write its files."""
 
-    name: str
-    release: str
     ipv4: str
     ipv6: str
-    mailseal_command: tuple[str, ...]
+
+    def __init__(self, name: str, release: str) -> None:
+        self.name = name
+        self.release = release
+        self.mailseal_command: tuple[str, ...] = ("/opt/lab/bin/mailseal",)
+        self._spawned: list[Spawned] = []
 
     @abstractmethod
     def enter(self) -> list[str]:
         """The argv prefix that runs the rest inside."""
 
     @abstractmethod
+    def _stop(self) -> None:
+        """Kills the first process of the namespaces, and so all."""
+
     def stop(self) -> None:
         """Ends everything inside at once; what was written there is gone."""
+        self._stop()
+        for process in self._spawned:
+            process.wait()
+        self._spawned.clear()
 
     def run(
         self,
         argv: Sequence[str],
         *,
-        input: str | None = None,
+        input: str | None = None,  # noqa: A002 - the name subprocess has for it
         timeout: float = 60,
         check: bool = True,
         env: Mapping[str, str] | None = None,
@@ -114,9 +144,7 @@ class Box(ABC):
                 process.kill()
                 process.wait()
                 if isinstance(stopped, subprocess.TimeoutExpired):
-                    raise subprocess.TimeoutExpired(
-                        list(argv), timeout, _text(out), _text(err)
-                    ) from None
+                    raise subprocess.TimeoutExpired(list(argv), timeout, _text(out), _text(err)) from None
                 raise
             result = Result(list(argv), process.returncode, _text(out), _text(err))
         if check and result.returncode != 0:
@@ -145,7 +173,7 @@ class Box(ABC):
                 log,
                 *argv,
             ]
-        return Spawned(
+        process = Spawned(
             self._argv(argv, user, None),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -153,6 +181,8 @@ class Box(ABC):
             env=self._env(env),
             start_new_session=True,
         )
+        self._spawned.append(process)
+        return process
 
     def write(self, path: str, text: str, mode: int = 0o644) -> None:
         """Writes a file inside (never through a link of ours: the path is walked inside), with its folders."""
@@ -165,25 +195,16 @@ class Box(ABC):
 
     def exists(self, path: str) -> bool:
         """Whether there is anything under that name, a dangling link included."""
-        return (
-            self.run(
-                ["sh", "-c", '[ -e "$1" ] || [ -L "$1" ]', "sh", path], check=False
-            ).returncode
-            == 0
-        )
+        return self.run(["sh", "-c", '[ -e "$1" ] || [ -L "$1" ]', "sh", path], check=False).returncode == 0
 
-    def python(
-        self, code: str | Path, *args: str, timeout: float = 60, check: bool = True
-    ) -> Result:
+    def python(self, code: str | Path, *args: str, timeout: float = 60, check: bool = True) -> Result:
         """Runs code, or a file of the checkout, with the runtime dependencies, `mailseal` and `lab` importable."""
         if isinstance(code, Path):
             what = [f"{SOURCE}/{code.resolve().relative_to(CHECKOUT)}"]
         else:
             what = ["-c", code]
         env = {"PYTHONPATH": f"{SOURCE}/src:{SOURCE}"}
-        return self.run(
-            [LAB_PYTHON, *what, *args], timeout=timeout, check=check, env=env
-        )
+        return self.run([LAB_PYTHON, *what, *args], timeout=timeout, check=check, env=env)
 
     def mailseal(
         self,
@@ -191,7 +212,7 @@ class Box(ABC):
         check: bool = False,
         timeout: float = 300,
         env: Mapping[str, str] | None = None,
-        input: str | None = None,
+        input: str | None = None,  # noqa: A002 - the name subprocess has for it
     ) -> Result:
         """The program under test, from the checkout unless `mailseal_command` names an installed one."""
         argv = [*self.mailseal_command, *args]
@@ -199,10 +220,7 @@ class Box(ABC):
 
     def listening(self) -> set[tuple[str, int]]:
         """Address and TCP port of everything that listens inside."""
-        pairs = (
-            line.split()[3].rpartition(":")
-            for line in self.run(["ss", "-Hltn"]).stdout.splitlines()
-        )
+        pairs = (line.split()[3].rpartition(":") for line in self.run(["ss", "-Hltn"]).stdout.splitlines())
         return {(address.strip("[]"), int(port)) for address, _, port in pairs}
 
     def wait_listening(self, *ports: int, timeout: float = 20) -> None:
@@ -210,26 +228,17 @@ class Box(ABC):
         deadline = time.monotonic() + timeout
         while missing := set(ports) - {port for _, port in self.listening()}:
             if time.monotonic() > deadline:
-                raise TimeoutError(
-                    f"Nothing listens on {sorted(missing)} of {self.name} after {timeout:g} s"
-                )
+                raise TimeoutError(f"Nothing listens on {sorted(missing)} of {self.name} after {timeout:g} s")
             time.sleep(0.05)
 
     def pids(self, *argv: str) -> list[int]:
         """Process IDs inside, by pgrep's arguments."""
-        return [
-            int(pid) for pid in self.run(["pgrep", *argv], check=False).stdout.split()
-        ]
+        return [int(pid) for pid in self.run(["pgrep", *argv], check=False).stdout.split()]
 
     def snapshot(self, *paths: str) -> dict[str, str]:
         """Every file under `paths`: type, mode, owner, and content's hash or link's target. For before and after."""
-        script = 'find "$@" -printf "%p|%y %m %u:%g %l|" \\( -type f -exec sha256sum {} \\; -o -printf "\\n" \\) 2>/dev/null'
-        told = self.run(["sh", "-c", script, "sh", *paths], check=False).stdout
-        rows = (line.split("|", 2) for line in told.splitlines())
-        return {
-            path: f"{what} {digest.partition(' ')[0]}".strip()
-            for path, what, digest in rows
-        }
+        told = self.run(["/usr/bin/python3", "-I", "-c", _SNAPSHOT, *paths], timeout=120).stdout
+        return dict(line.rsplit("|", 1) for line in told.splitlines())
 
     def __enter__(self) -> Self:
         return self
@@ -237,9 +246,7 @@ class Box(ABC):
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _argv(
-        self, argv: Sequence[str], user: str | None, cwd: str | None
-    ) -> list[str]:
+    def _argv(self, argv: Sequence[str], user: str | None, cwd: str | None) -> list[str]:
         prefix = [*self.enter(), "setpriv", f"--bounding-set={_NOT_OURS}"]
         if user is not None:
             prefix += [f"--reuid={user}", f"--regid={user}", "--init-groups"]
@@ -259,9 +266,7 @@ def hosts_file(name: str) -> str:
 
 def resolv_conf(nameserver: str | None) -> str:
     """/etc/resolv.conf for one name server, or an empty one."""
-    return (
-        f"nameserver {nameserver}\noptions timeout:2 attempts:2\n" if nameserver else ""
-    )
+    return f"nameserver {nameserver}\noptions timeout:2 attempts:2\n" if nameserver else ""
 
 
 def nsenter(pid: int, *namespaces: str) -> list[str]:
@@ -269,28 +274,16 @@ def nsenter(pid: int, *namespaces: str) -> list[str]:
     return [shutil.which("nsenter") or "nsenter", f"--target={pid}", *namespaces]
 
 
-def child_of(
-    pid: int, *, program: str = "", init: bool = False, timeout: float = 10
-) -> int:
+def child_of(pid: int, *, program: str = "", init: bool = False, timeout: float = 10) -> int:
     """The child that the process gets, seen from here.
 
     With `program`, the one that runs it; with `init`, the one that is PID 1 of a namespace of its own.
     """
     deadline = time.monotonic() + timeout
     while True:
-        threads = (
-            os.listdir(f"/proc/{pid}/task") if Path(f"/proc/{pid}").exists() else []
-        )
-        for child in (
-            child
-            for thread in threads
-            for child in _lines(f"/proc/{pid}/task/{thread}/children")
-        ):
-            status = dict(
-                line.split(":", 1)
-                for line in _lines(f"/proc/{child}/status", "\n")
-                if ":" in line
-            )
+        threads = os.listdir(f"/proc/{pid}/task") if Path(f"/proc/{pid}").exists() else []
+        for child in (child for thread in threads for child in _lines(f"/proc/{pid}/task/{thread}/children")):
+            status = dict(line.split(":", 1) for line in _lines(f"/proc/{child}/status", "\n") if ":" in line)
             runs = not program or status.get("Name", "").strip() == program[:15]
             if runs and (not init or status.get("NSpid", "").endswith("\t1")):
                 return int(child)

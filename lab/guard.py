@@ -44,19 +44,11 @@ class Unavailable(Exception):
 def require(*commands: str) -> None:
     """Returns if the lab can run here with these commands; else raises Unavailable."""
     if os.geteuid() != 0:
-        raise Unavailable(
-            "The lab needs root to make namespaces. Next: run the same with sudo."
-        )
-    missing = [
-        name
-        for name in ("ip", "nsenter", "setpriv", "unshare", *commands)
-        if not shutil.which(name)
-    ]
+        raise Unavailable("The lab needs root to make namespaces. Next: run the same with sudo.")
+    missing = [name for name in ("ip", "nsenter", "setpriv", "unshare", *commands) if not shutil.which(name)]
     if missing:
         packages = " ".join(sorted({_PACKAGE_OF.get(name, name) for name in missing}))
-        raise Unavailable(
-            f"The lab needs {', '.join(missing)}. Next: apt-get install {packages}"
-        )
+        raise Unavailable(f"The lab needs {', '.join(missing)}. Next: apt-get install {packages}")
     refusal = _refusal()
     if refusal:
         raise Unavailable(
@@ -82,7 +74,4 @@ def _refusal() -> str:
     )
     if tried.returncode == 0:
         return ""
-    return (
-        tried.stderr.strip().replace("\n", "; ")
-        or f"unshare ended with {tried.returncode}"
-    )
+    return tried.stderr.strip().replace("\n", "; ") or f"unshare ended with {tried.returncode}"

@@ -35,11 +35,9 @@ class Host(Box):
         name: str = "mail.example.test",
         nameserver: str | None = None,
     ) -> None:
-        self.name = name
-        self.release = image.release
+        super().__init__(name, image.release)
         self.image = image
         self.network = network
-        self.mailseal_command = ("/opt/lab/bin/mailseal",)
         scratch = cache_root() / "scratch"
         scratch.mkdir(parents=True, exist_ok=True)
         init = str(CHECKOUT / "lab" / "init.sh")
@@ -53,9 +51,7 @@ class Host(Box):
         assert self._process.stdout is not None
         if self._process.stdout.readline() != b"ready\n":
             _, said = self._process.communicate()
-            raise RuntimeError(
-                f"The lab host {name} did not start: {said.decode(errors='replace').strip()}"
-            )
+            raise RuntimeError(f"The lab host {name} did not start: {said.decode(errors='replace').strip()}")
         self.pid = child_of(self._process.pid)
         self.ipv4, self.ipv6 = network.attach(self.pid)
         self._name_it(nameserver)
@@ -86,7 +82,7 @@ class Host(Box):
         """What the daemons told syslog so far."""
         return self.read("/var/log/syslog")
 
-    def stop(self) -> None:
+    def _stop(self) -> None:
         if self._process.poll() is None:
             self._process.kill()
         self._process.communicate()

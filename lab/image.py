@@ -24,8 +24,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import IO
 
 from lab import recipe
 from lab.guard import CHECKOUT, Unavailable, require
@@ -35,11 +35,11 @@ RELEASES = ("bookworm", "trixie")
 
 @dataclass(frozen=True)
 class Image:
-    """A whole root directory of one release. `lease` keeps it from being pruned while this process lives."""
+    """A whole root directory of one release; `lease`, a locked file, keeps it there while this process lives."""
 
     release: str
     root: Path
-    lease: IO[bytes]
+    lease: int
 
 
 def cache_root() -> Path:
@@ -54,17 +54,16 @@ def key(release: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
 
+@cache
 def ensure(release: str) -> Image:
     """The image of `release`, made now if it is not there (about two minutes); raises Unavailable."""
     if release not in RELEASES:
-        raise Unavailable(
-            f"The lab knows no release {release!r}, only {', '.join(RELEASES)}."
-        )
+        raise Unavailable(f"The lab knows no release {release!r}, only {', '.join(RELEASES)}.")
     name = f"{release}-{key(release)}"
     images = cache_root() / "images"
     images.mkdir(parents=True, exist_ok=True)
     root = images / name
-    lease = open(images / f"{name}.lock", "ab")  # noqa: SIM115 - held for as long as the image is used
+    lease = os.open(images / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     fcntl.flock(lease, fcntl.LOCK_SH)
     if not root.exists():
         require("debootstrap", "setpriv")
@@ -121,9 +120,7 @@ def _make(release: str, root: Path) -> None:
         )
     if made.returncode != 0:
         tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:]
-        raise Unavailable(
-            "\n".join([f"Making the {release} image failed; the end of {log}:", *tail])
-        )
+        raise Unavailable("\n".join([f"Making the {release} image failed; the end of {log}:", *tail]))
     making.rename(root)
 
 

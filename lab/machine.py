@@ -67,11 +67,9 @@ class Machine(Box):
         timeout: float = 120,
     ) -> None:
         require("systemd-nspawn")
-        self.name = name
-        self.release = image.release
+        super().__init__(name, image.release)
         self.image = image
         self.network = network
-        self.mailseal_command = ("/opt/lab/bin/mailseal",)
         self._timeout = timeout
         self._console = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop()
         scratch = cache_root() / "scratch"
@@ -158,7 +156,7 @@ class Machine(Box):
         self._find_leader()
         self._wait_booted()
 
-    def stop(self) -> None:
+    def _stop(self) -> None:
         if self._supervisor.poll() is None:
             self._supervisor.kill()
         self._supervisor.communicate()
@@ -190,9 +188,7 @@ class Machine(Box):
                 break
             time.sleep(0.1)
         else:
-            raise BootFailed(
-                f"{self.name} ({self.release}) is {state or 'dead'}:\n{self.console()[-3000:]}"
-            )
+            raise BootFailed(f"{self.name} ({self.release}) is {state or 'dead'}:\n{self.console()[-3000:]}")
 
 
 def _nspawn(root: Path, hostname: str) -> list[str]:

@@ -67,9 +67,7 @@ class Network:
 
     def add_address(self, pid: int, address: str) -> None:
         """One more address, with its prefix length, on a host's eth0."""
-        _batch(
-            pid, f"addr add {address} dev eth0" + (" nodad" if ":" in address else "")
-        )
+        _batch(pid, f"addr add {address} dev eth0" + (" nodad" if ":" in address else ""))
 
     def close(self) -> None:
         """Takes the network away; hosts still on it lose their link."""

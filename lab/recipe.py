@@ -98,14 +98,10 @@ def requirements_for(package: str, pins: str) -> str:
     while wanted != before:
         before = set(wanted)
         for block in blocks:
-            asked_by = re.findall(
-                r"^    #(?: via)? +([a-z0-9._-]+)$", block, re.MULTILINE
-            )
+            asked_by = re.findall(r"^    #(?: via)? +([a-z0-9._-]+)$", block, re.MULTILINE)
             if wanted.intersection(asked_by):
                 wanted.add(block.split("==")[0])
-    return "".join(
-        block.rstrip() + "\n" for block in blocks if block.split("==")[0] in wanted
-    )
+    return "".join(block.rstrip() + "\n" for block in blocks if block.split("==")[0] in wanted)
 
 
 class Build:
@@ -148,9 +144,7 @@ class Build:
             ],
             env={
                 **os.environ,
-                "DEBOOTSTRAP_DIR": os.environ.get(
-                    "DEBOOTSTRAP_DIR", "/usr/share/debootstrap"
-                ),
+                "DEBOOTSTRAP_DIR": os.environ.get("DEBOOTSTRAP_DIR", "/usr/share/debootstrap"),
             },
         )
 
@@ -175,9 +169,7 @@ class Build:
         """The host's way out (resolver, proxy, CA bundle), for the build only; returns what to take back."""
         sources = "".join(source.line() + "\n" for source in sources_for(self.release))
         self._write("/etc/apt/sources.list", sources)
-        self._write(
-            "/etc/resolv.conf", Path("/etc/resolv.conf").read_text(encoding="utf-8")
-        )
+        self._write("/etc/resolv.conf", Path("/etc/resolv.conf").read_text(encoding="utf-8"))
         own_hosts = Path("/etc/hosts").read_text(encoding="utf-8")
         self._write("/etc/hosts", f"127.0.1.1 {HOSTNAME} mail\n{own_hosts}")
         self._write("/etc/hostname", "mail\n")
@@ -189,9 +181,7 @@ class Build:
         ).stdout
         lent = [self._write("/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n", 0o755)]
         if _HOST_BUNDLE.exists():
-            lent.append(
-                self._write(_BUILD_BUNDLE, _HOST_BUNDLE.read_text(encoding="utf-8"))
-            )
+            lent.append(self._write(_BUILD_BUNDLE, _HOST_BUNDLE.read_text(encoding="utf-8")))
             settings += f'Acquire::https::CaInfo "{_BUILD_BUNDLE}";\n'
         lent.append(self._write("/etc/apt/apt.conf.d/99lab-build", settings))
         unsafe = "force-unsafe-io\npath-exclude=/usr/share/man/*\npath-exclude=/usr/share/locale/*\n"
@@ -215,12 +205,8 @@ class Build:
     def _python(self) -> None:
         """A wheelhouse for installing offline, and an interpreter that has the dependencies."""
         pins = CHECKOUT / "requirements"
-        self._write(
-            "/root/runtime.txt", (pins / "runtime.txt").read_text(encoding="utf-8")
-        )
-        build_pins = requirements_for(
-            "hatchling", (pins / "dev.txt").read_text(encoding="utf-8")
-        )
+        self._write("/root/runtime.txt", (pins / "runtime.txt").read_text(encoding="utf-8"))
+        build_pins = requirements_for("hatchling", (pins / "dev.txt").read_text(encoding="utf-8"))
         self._write("/root/build.txt", build_pins)
         venv = str(Path(LAB_PYTHON).parent.parent)
         pip = (
@@ -244,12 +230,8 @@ class Build:
                 wanted,
             )
         offline = ("--no-index", f"--find-links={WHEELHOUSE}")
-        self._chroot(
-            *pip, "install", *offline, "--require-hashes", "-r", "/root/runtime.txt"
-        )
-        self._write(
-            "/etc/pip.conf", f"[global]\nno-index = true\nfind-links = {WHEELHOUSE}\n"
-        )
+        self._chroot(*pip, "install", *offline, "--require-hashes", "-r", "/root/runtime.txt")
+        self._write("/etc/pip.conf", f"[global]\nno-index = true\nfind-links = {WHEELHOUSE}\n")
         self._write("/opt/lab/bin/mailseal", _WRAPPER, 0o755)
 
     def _settle(self) -> None:
@@ -283,11 +265,7 @@ class Build:
             "HOME": "/root",
             "LC_ALL": "C.UTF-8",
             "DEBIAN_FRONTEND": "noninteractive",
-            **{
-                name: value
-                for name, value in os.environ.items()
-                if name.lower().endswith("_proxy")
-            },
+            **{name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")},
             **{
                 name: os.environ[name]
                 for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL")

@@ -50,17 +50,11 @@ def sources_for(release: str) -> list[Source]:
     wanted = []
     for uri, codename, component in found:
         suite = release + codename.removeprefix(own)
-        if (
-            component == "main"
-            and codename.startswith(own)
-            and "backports" not in codename
-        ):
+        if component == "main" and codename.startswith(own) and "backports" not in codename:
             wanted.append(Source(uri, suite, component))
     wanted.sort(key=lambda source: source.suite != release)
     if not wanted or wanted[0].suite != release:
-        raise Unavailable(
-            f"apt on this host has no Debian archive for {own}. Next: apt-get update"
-        )
+        raise Unavailable(f"apt on this host has no Debian archive for {own}. Next: apt-get update")
     return list(dict.fromkeys(wanted))
 
 
@@ -72,8 +66,4 @@ def _targets() -> list[tuple[str, str, str]]:
         check=True,
     )
     rows = [line.split("|") for line in told.stdout.splitlines()]
-    return [
-        (uri, codename, component)
-        for origin, uri, codename, component in rows
-        if origin == "Debian"
-    ]
+    return [(uri, codename, component) for origin, uri, codename, component in rows if origin == "Debian"]

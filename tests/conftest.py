@@ -1,0 +1,36 @@
+"""What the tests of every depth share: the rule for a host that cannot run the lab."""
+
+from __future__ import annotations
+
+import os
+from typing import NoReturn
+
+import pytest
+
+from lab.guard import Unavailable, require
+from lab.sources import host_release
+
+
+def give_up(why: Unavailable) -> NoReturn:
+    """Skips with the reason, or fails where MAILSEAL_REQUIRE=1 says that nothing may be skipped."""
+    if os.environ.get("MAILSEAL_REQUIRE") == "1":
+        pytest.fail(f"MAILSEAL_REQUIRE=1, but: {why}", pytrace=False)
+    pytest.skip(str(why))
+
+
+@pytest.fixture(scope="session")
+def own_release() -> str:
+    """The Debian release of this host, which the lab uses unless a test asks for another."""
+    try:
+        return host_release()
+    except Unavailable as why:
+        give_up(why)
+
+
+@pytest.fixture(scope="session")
+def namespaces() -> None:
+    """Asks once whether the lab can run here."""
+    try:
+        require("debootstrap", "openssl", "systemd-nspawn")
+    except Unavailable as why:
+        give_up(why)
