@@ -1,0 +1,113 @@
+"""Results on stdout; progress, log and errors on stderr.
+
+On a terminal there is colour (unless NO_COLOR is set, no-color.org, or TERM is
+dumb) and the text is folded at its width, at most 100 columns; elsewhere it is
+plain and folded at 80. Control characters that came from a file or the network
+are never passed on to a terminal.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import IO, Any
+
+PLAIN_WIDTH = 80
+WIDEST = 100
+
+
+class Ink(StrEnum):
+    """The few colours used, as SGR parameters (ECMA-48 section 8.3.117)."""
+
+    BOLD = "1"
+    DIM = "2"
+    RED = "1;31"
+    GREEN = "32"
+    YELLOW = "33"
+    BLUE = "34"
+
+
+def clean(text: str) -> str:
+    """The text without control characters other than newlines."""
+    return "".join(c if c == "\n" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+@dataclass
+class Output:
+    """Where a command says what it has to say. `stdout` and `stderr` None: the process's own."""
+
+    stdout: IO[str] | None = None
+    stderr: IO[str] | None = None
+    json_mode: bool = False
+    quiet: bool = False
+    verbose: bool = False
+
+    @property
+    def width(self) -> int:
+        """Columns of a line of the result."""
+        if not _terminal(self._out):
+            return PLAIN_WIDTH
+        return max(40, min(shutil.get_terminal_size((PLAIN_WIDTH, 24)).columns, WIDEST))
+
+    @property
+    def interactive(self) -> bool:
+        """Whether a person can be asked: both ends are a terminal and no JSON is wanted."""
+        return not self.json_mode and sys.stdin.isatty() and _terminal(self._err)
+
+    def paint(self, text: str, ink: Ink, *, on_stderr: bool = False) -> str:
+        """The text in a colour, where the stream takes colours."""
+        stream = self._err if on_stderr else self._out
+        if not _terminal(stream) or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+            return text
+        return f"\x1b[{ink.value}m{text}\x1b[0m"
+
+    def result(self, text: str = "") -> None:
+        """A line (or lines) of the result; nothing when JSON is asked for."""
+        if not self.json_mode:
+            print(text, file=self._out)
+
+    def document(self, value: Any) -> None:
+        """The result as JSON; nothing when it is not asked for. Dates are RFC 3339, enumerations their values."""
+        if self.json_mode:
+            import msgspec
+
+            text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+            print(text, file=self._out, flush=True)
+
+    def progress(self, text: str) -> None:
+        """What is being done now."""
+        if not self.quiet:
+            print(self.paint(clean(text), Ink.DIM, on_stderr=True), file=self._err, flush=True)
+
+    def note(self, text: str) -> None:
+        """A line of the log, shown with --verbose."""
+        if self.verbose:
+            print(self.paint(clean(text), Ink.DIM, on_stderr=True), file=self._err, flush=True)
+
+    def error(self, lines: list[str]) -> None:
+        """Why the work stopped: the first line is what failed."""
+        first, *rest = [clean(line) for line in lines]
+        head = self.paint("mailseal:", Ink.RED, on_stderr=True)
+        print("\n".join([f"{head} {first}", *rest]), file=self._err, flush=True)
+
+    def trace(self, text: str) -> None:
+        """A traceback, for whoever mends the program."""
+        print(text.rstrip(), file=self._err, flush=True)
+
+    @property
+    def _out(self) -> IO[str]:
+        return self.stdout or sys.stdout
+
+    @property
+    def _err(self) -> IO[str]:
+        return self.stderr or sys.stderr
+
+
+def _terminal(stream: IO[str]) -> bool:
+    try:
+        return stream.isatty()
+    except ValueError:  # closed
+        return False

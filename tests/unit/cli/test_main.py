@@ -1,0 +1,152 @@
+"""The one catcher of errors: what is told, where, and with which status."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from types import ModuleType
+
+import click
+import pytest
+
+from mailseal.cli.group import COMMANDS, Entry
+from mailseal.cli.main import main
+from mailseal.cli.options import App, common
+from mailseal.cli.output import Output
+from mailseal.errors import ConfigError, ExitCode, MailsealError, Waiting
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a command line in which `try` is a command that does what is handed in."""
+
+    def one(*arguments: str, does: Callable[[App], int | None] = lambda _: None) -> tuple[int, str, str]:
+        @click.command("try")
+        @common
+        @click.pass_obj
+        def command(app: App) -> int | None:
+            return does(app)
+
+        module = ModuleType("tried_command")
+        module.command = command  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "tried_command", module)
+        monkeypatch.setitem(COMMANDS, "try", Entry("mailseal try", "tries", "tried_command:command"))
+        stdout, stderr = io.StringIO(), io.StringIO()
+        status = main(arguments, out=Output(stdout, stderr))
+        return status, stdout.getvalue(), stderr.getvalue()
+
+    return one
+
+
+def fail(error: BaseException) -> Callable[[App], int | None]:
+    def does(_: App) -> int | None:
+        raise error
+
+    return does
+
+
+def test_a_status_is_handed_through(run: Run) -> None:
+    assert run("try", does=lambda _: ExitCode.WAITING)[0] == 4
+    assert run("try")[0] == 0
+
+
+def test_an_error_says_what_why_state_and_next(run: Run) -> None:
+    error = MailsealError("It broke.", reason="wear", state="As before.", next_command="mailseal plan")
+    status, stdout, stderr = run("try", does=fail(error))
+    assert (status, stdout) == (3, "")
+    assert stderr == "mailseal: It broke.\nWhy: wear\nState: As before.\nNext: mailseal plan\n"
+
+
+def test_an_error_as_json(run: Run) -> None:
+    error = ConfigError("Two faults:", faults=("one", "two"), next_command="mend it")
+    status, stdout, stderr = run("try", "--json", does=fail(error))
+    told = json.loads(stdout)
+    assert status == told["exit_status"] == 2
+    assert told["error"]["kind"] == "ConfigError"
+    assert told["error"]["faults"] == ["one", "two"]
+    assert "Two faults:\n  one\n  two\n" in stderr
+
+
+def test_waiting_is_a_status_of_its_own(run: Run) -> None:
+    assert run("try", does=fail(Waiting("Nothing to do.", state="until tomorrow")))[0] == 4
+
+
+def test_a_fault_of_the_program_is_told_in_a_sentence(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("JOURNAL_STREAM", raising=False)
+    status, _, stderr = run("try", does=fail(ZeroDivisionError("division by zero")))
+    assert status == 3
+    assert "A fault of mailseal itself: ZeroDivisionError: division by zero" in stderr
+    assert "Traceback" not in stderr
+
+
+def test_its_traceback_is_for_debug_and_for_the_journal(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("JOURNAL_STREAM", raising=False)
+    assert "Traceback" in run("try", "--debug", does=fail(ZeroDivisionError()))[2]
+    monkeypatch.setenv("JOURNAL_STREAM", "8:1234")
+    assert "Traceback" in run("try", does=fail(ZeroDivisionError()))[2]
+
+
+def test_control_c(run: Run) -> None:
+    status, _, stderr = run("try", does=fail(KeyboardInterrupt()))
+    assert status == 130
+    assert "Interrupted." in stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("tyr",), "Did you mean: mailseal try?"),
+        (("nonsense",), "There is no command 'nonsense'."),
+        (("try", "--jsn"), "--jsn"),
+        (("try", "more"), "more"),
+        (("--config",), "--config"),
+    ],
+)
+def test_a_wrong_command_line(run: Run, arguments: tuple[str, ...], told: str) -> None:
+    status, stdout, stderr = run(*arguments)
+    assert (status, stdout) == (2, "")
+    assert told in stderr
+    assert "--help" in stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--config", "/x", "--json", "try"), ("try", "--json", "--config", "/x")]
+)
+def test_common_options_stand_before_or_after_the_command(run: Run, arguments: tuple[str, ...]) -> None:
+    seen: list[tuple[str, bool]] = []
+
+    def does(app: App) -> None:
+        seen.append((app.config_path, app.out.json_mode))
+
+    assert run(*arguments, does=does)[0] == 0
+    assert seen == [("/x", True)]
+
+
+def test_a_reader_that_has_seen_enough() -> None:
+    script = (
+        "import sys, mailseal.cli.group as g\n"
+        "from mailseal.cli.main import main\n"
+        "sys.exit(main(['--help']))\n"
+    )
+    done = subprocess.run(
+        ["sh", "-c", '"$0" -c "$1" | true; exec "$0" -c "$1" >&-', sys.executable, script],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_every_entry_of_the_table_is_there(name: str) -> None:
+    stdout = io.StringIO()
+    entry = COMMANDS[name]
+    assert entry.example.startswith(f"mailseal {name}")
+    assert (
+        main([name, "--config", "/nonexistent", "--unknown-option"], out=Output(stdout, io.StringIO())) == 2
+    )
