@@ -24,7 +24,7 @@ from lab.world import World
 @pytest.fixture(scope="session")
 def world(namespaces: None) -> Iterator[World]:
     """One network for the whole session."""
-    with World() as made:
+    with World(*image.RELEASES) as made:
         yield made
 
 

@@ -67,20 +67,23 @@ def ensure(release: str) -> Image:
     fcntl.flock(lease, fcntl.LOCK_SH)
     if not root.exists():
         require("debootstrap", "setpriv")
-        with _locked(images / f"{release}.making"):
+        with _locked(images / f"{release}.making") as lock:
             if not root.exists():
-                _make(release, root)
+                _make(release, root, lock)
                 _prune(release, root)
     return Image(release, root, lease)
 
 
 def ensure_all(*releases: str) -> list[Image]:
     """Several images, those that are missing made side by side."""
-    with ThreadPoolExecutor(len(releases)) as pool:
-        return list(pool.map(ensure, releases))
+    wanted = list(dict.fromkeys(releases))
+    with ThreadPoolExecutor(len(wanted)) as pool:
+        made = dict(zip(wanted, pool.map(ensure, wanted), strict=True))
+    return [made[release] for release in releases]
 
 
-def _make(release: str, root: Path) -> None:
+def _make(release: str, root: Path, lock: int) -> None:
+    """The builder inherits the lock: should this process die, nobody starts over while it still runs."""
     making = root.with_name(f".making-{release}")
     if making.exists():
         shutil.rmtree(making)
@@ -137,7 +140,7 @@ def _prune(release: str, keep: Path) -> None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(path: Path) -> Iterator[int]:
     with open(path, "ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        yield lock.fileno()

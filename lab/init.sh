@@ -1,8 +1,10 @@
 #!/bin/sh
 # The root of a lab host: IMAGE overlaid with memory, mounted in namespaces that unshare(1) has just made.
-# init.sh IMAGE CHECKOUT SCRATCH; ends as PID 1 of the host, which is init.py.
+# init.sh IMAGE CHECKOUT SCRATCH [FROM TO]...; binds directories of the outside on request; ends as PID 1 of the host, which is init.py.
 set -eu
+[ $$ = 1 ] || { echo "init.sh: only in a PID namespace of its own" >&2; exit 2; }
 image=$1 checkout=$2 scratch=$3
+shift 3
 
 mount -t tmpfs -o mode=0755 lab "$scratch"
 mkdir "$scratch/upper" "$scratch/work" "$scratch/root"
@@ -29,6 +31,11 @@ ln -s /proc/self/fd/2 dev/stderr
 mkdir -p src/mailseal
 mount --bind "$checkout" src/mailseal
 mount -o remount,bind,ro src/mailseal
+while [ $# -ge 2 ]; do
+    mkdir -p "./$2"
+    mount --bind "$1" "./$2"
+    shift 2
+done
 
 mkdir .host
 pivot_root . .host

@@ -2,6 +2,7 @@
 # The root of a lab machine: IMAGE overlaid with memory, kept over reboots; then its supervisor.
 # machine.sh IMAGE SCRATCH HOSTNAME HOSTS RESOLV COMMAND...
 set -eu
+[ $$ = 1 ] || { echo "machine.sh: only in a PID namespace of its own" >&2; exit 2; }
 image=$1 scratch=$2 hostname=$3 hosts=$4 resolv=$5
 shift 5
 

@@ -284,6 +284,9 @@ def _run(argv: list[str], env: dict[str, str] | None = None, stdin: str = "") ->
 
 def main() -> int:
     """`RELEASE DIRECTORY CACHE`; the log goes to stdout."""
+    if os.getpid() != 1:
+        print("lab.recipe: only in a PID namespace of its own; lab.image makes one", file=sys.stderr)
+        return 2
     release, root, cache = sys.argv[1:]
     try:
         Build(release, Path(root), Path(cache)).make()
