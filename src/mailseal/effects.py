@@ -1,0 +1,95 @@
+"""Puts carried out and taken back: the only code that changes the machine's configuration.
+
+Before a put, the path is looked at again: where it no longer holds what the
+plan saw, somebody edited underneath and nothing is written. Before an undo,
+likewise: only what still holds what we wrote is restored. A directory that we
+made goes away only when it is empty.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import dataclass
+
+from mailseal.errors import SystemFault
+from mailseal.journal import Entry, Journal, Record, image_matches
+from mailseal.model import AbsentWish, DirectoryWish, FileState, FileWish, LinkWish
+from mailseal.steps import Put, after_state
+from mailseal.system import Files
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """What an undo did: the paths restored, and those left because somebody changed them since."""
+
+    restored: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+
+
+def perform(files: Files, put: Put) -> None:
+    """Carries one put out. Raises `SystemFault` if the path changed since the plan was made, or on any fault."""
+    if files.state(put.path) != put.before:
+        raise SystemFault(
+            f"{put.path} was changed by somebody else since the plan was made",
+            next_command="mailseal plan, then mailseal apply",
+        )
+    write(files, put.path, after_state(put), put.before)
+
+
+def write(files: Files, path: str, wanted: FileState, found: FileState) -> None:
+    """Makes a path hold a state, in one rename where something stands there already."""
+    match wanted.kind:
+        case "absent":
+            files.rmdir(path) if found.kind == "directory" else files.remove(path)
+        case "link":
+            files.symlink(path, wanted.target)
+        case "directory":
+            files.mkdir(path, mode=wanted.mode, owner=(wanted.uid, wanted.gid), exist_ok=True)
+        case "file":
+            files.replace(path, wanted.content, mode=wanted.mode, owner=(wanted.uid, wanted.gid))
+        case _:
+            raise SystemFault(f"{path} is neither file, link nor directory; it is left alone")
+
+
+def undo(files: Files, journal: Journal, record: Record) -> Undone:
+    """Takes a transaction back, the last entry first."""
+    restored: list[str] = []
+    left: list[str] = []
+    for entry in reversed(record.entries):
+        (restored if undo_entry(files, journal, entry) else left).append(entry.path)
+    return Undone(tuple(restored), tuple(left))
+
+
+def undo_entry(files: Files, journal: Journal, entry: Entry) -> bool:
+    """Restores one path; False where it holds something that we did not write."""
+    now = files.state(entry.path)
+    if image_matches(entry.before, now):
+        return True
+    if not image_matches(entry.after, now):
+        return False
+    if entry.before.kind == "absent" and now.kind == "directory" and files.listdir(entry.path):
+        return False
+    write(files, entry.path, journal.state(entry.before), now)
+    return True
+
+
+def parents_first(puts: tuple[Put, ...]) -> tuple[Put, ...]:
+    """Directories before what stands in them, `current` before the files that name it, removals last.
+
+    A daemon starts children that read its configuration at any instant; so
+    that none reads of a file which is not there yet, the generation goes live
+    before the configuration that names it.
+    """
+
+    def rank(put: Put) -> tuple[int, int]:
+        match put.wish:
+            case DirectoryWish(path):
+                return (0, path.count("/"))
+            case LinkWish(path):
+                return (1 if posixpath.basename(path) == "current" else 3, 0)
+            case FileWish():
+                return (2, 0)
+            case AbsentWish():
+                return (4, 0)
+
+    return tuple(sorted(puts, key=rank))

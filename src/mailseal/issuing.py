@@ -1,0 +1,187 @@
+"""Orders carried out: solver, preflight, account, order; and what is remembered of a failure.
+
+Each spec stands alone: one that fails neither stops nor delays another. A
+preflight that refutes a name costs nothing and is tried again at the next
+run; an order that failed at the CA is tried again with growing pauses
+(`mailseal.renewal.retry_after`), and a rate limit never before its time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import msgspec
+from cryptography.x509 import load_pem_x509_certificate
+
+from mailseal.acme import ari
+from mailseal.acme.client import AcmeClient
+from mailseal.acme.problems import AcmeProblem
+from mailseal.apply import Say
+from mailseal.chains import TrustAnchors
+from mailseal.challenges.base import Solver
+from mailseal.challenges.directory import DirectorySolver
+from mailseal.challenges.listener import ALL_ADDRESSES, ListenerSolver
+from mailseal.challenges.preflight import Looked, preflight, require
+from mailseal.challenges.webroot import WebrootSolver
+from mailseal.config.schema import Config
+from mailseal.errors import ChallengeError, MailsealError
+from mailseal.issuers.accounts import open_client
+from mailseal.issuers.acme import AcmeIssuer
+from mailseal.issuers.base import IssueRequest
+from mailseal.model import Generation, Identifier, KeyType
+from mailseal.observe import Lineage
+from mailseal.renewal import retry_after
+from mailseal.steps import Issue
+from mailseal.stores.filesystem import LineageStore
+from mailseal.stores.state import Failure, LineageState, StateStore, Suggestion
+from mailseal.system import System
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """What came of one order: a generation, or the error; and what the preflight saw."""
+
+    step: Issue
+    generation: Generation | None = None
+    error: MailsealError | None = None
+    looked: Looked | None = None
+
+
+class Issuing:
+    """Carries orders out on one machine, as the configuration says."""
+
+    def __init__(
+        self,
+        system: System,
+        config: Config,
+        store: LineageStore,
+        states: StateStore,
+        anchors: TrustAnchors,
+        say: Say,
+    ) -> None:
+        self._anchors = anchors
+        self._system = system
+        self._config = config
+        self._store = store
+        self._states = states
+        self._say = say
+
+    def carry_out(self, steps: Sequence[Issue], *, way: str) -> tuple[Issued, ...]:
+        """All orders, side by side; `way` is how http-01 is answered: apache, webroot or listener."""
+        return asyncio.run(self._all(steps, way))
+
+    def refresh(self, lineages: Sequence[Lineage]) -> None:
+        """Asks the CA for renewal information that is missing, or that it wants to be asked again for.
+
+        A CA that cannot be asked is no fault: the renewal time then follows the certificate's own dates.
+        """
+        stale = [(lineage, kind) for lineage in lineages for kind in self._stale(lineage)]
+        if stale:
+            asyncio.run(self._refresh(stale))
+
+    async def _all(self, steps: Sequence[Issue], way: str) -> tuple[Issued, ...]:
+        http = self._system.http(ca_file=self._config.acme.ca_file)
+        try:
+            solver = self._solver(way)
+            client = await open_client(self._system, http, self._store.root, self._config.acme)
+            issuer = AcmeIssuer(self._system, self._store, client, solver, self._anchors)
+            return tuple(await asyncio.gather(*(self._one(step, issuer, solver) for step in steps)))
+        except MailsealError as error:
+            return tuple(Issued(step, error=error) for step in steps)
+        finally:
+            await http.close()
+
+    async def _one(self, step: Issue, issuer: AcmeIssuer, solver: Solver) -> Issued:
+        name = step.spec.name
+        looked: Looked | None = None
+        try:
+            self._say(f"{name}: looking whether the CA will find the challenge")
+            dns = self._system.dns(self._config.dns.nameservers)
+            looked = await preflight(self._system, solver, step.spec.identifiers, dns=dns)
+            require(looked)
+            self._say(f"{name}: ordering")
+            generation = await issuer.issue(IssueRequest(step.spec, step.replaces))
+        except MailsealError as error:
+            self._remember(name, error)
+            return Issued(step, error=error, looked=looked)
+        state = self._states.load(name)
+        self._states.save(name, msgspec.structs.replace(state, failure=None))
+        return Issued(step, generation, looked=looked)
+
+    def _remember(self, name: str, error: MailsealError) -> None:
+        if isinstance(error, ChallengeError):
+            return
+        now = self._system.clock.now()
+        state = self._states.load(name)
+        attempts = state.failure.attempts + 1 if state.failure else 1
+        pause = retry_after(attempts, self._system.random.uniform(0.0, 1.0))
+        limited = isinstance(error, AcmeProblem) and error.retry_after is not None
+        if isinstance(error, AcmeProblem) and error.retry_after is not None:
+            pause = max(pause, timedelta(seconds=error.retry_after))
+        failure = Failure(attempts, now, error.message, now + pause, limited)
+        self._states.save(name, msgspec.structs.replace(state, failure=failure))
+
+    def _solver(self, way: str) -> Solver:
+        table = self._config.http01
+        match way:
+            case "apache":
+                return DirectorySolver(self._system, f"{self._store.root}/challenges")
+            case "webroot":
+                roots = {Identifier.parse(name): path for name, path in table.webroots.items()}
+                return WebrootSolver(self._system, default=table.webroot, roots=roots)
+            case _:
+                addresses = (table.listen,) if table.listen else ALL_ADDRESSES
+                return ListenerSolver(self._system, addresses=addresses, port=table.port)
+
+    def _stale(self, lineage: Lineage) -> list[KeyType]:
+        now = self._system.clock.now()
+        kinds = []
+        for kind, facts in lineage.target.leaves if lineage.target else ():
+            known = lineage.state.suggestions.get(kind)
+            if known is None or known.fingerprint != facts.fingerprint or now >= known.ask_again:
+                kinds.append(kind)
+        return kinds
+
+    async def _refresh(self, stale: Sequence[tuple[Lineage, KeyType]]) -> None:
+        http = self._system.http(ca_file=self._config.acme.ca_file)
+        try:
+            client = await open_client(self._system, http, self._store.root, self._config.acme)
+            for lineage, kind in stale:
+                await self._refresh_one(client, lineage, kind)
+        except MailsealError as error:
+            self._say(f"renewal information could not be asked for: {error}")
+        finally:
+            await http.close()
+
+    async def _refresh_one(self, client: AcmeClient, lineage: Lineage, kind: KeyType) -> None:
+        assert lineage.target is not None
+        facts = dict(lineage.target.leaves)[kind]
+        files = next(f for f in self._store.generation_files(lineage.target) if f.key_type is kind)
+        certificate_id = ari.certificate_id(load_pem_x509_certificate(self._system.files.read(files.cert)))
+        info = await ari.renewal_info(client, certificate_id) if certificate_id else None
+        if info is None:
+            return
+        state = self._states.load(lineage.name)
+        known = state.suggestions.get(kind)
+        if (
+            known
+            and known.fingerprint == facts.fingerprint
+            and (known.start, known.end) == (info.start, info.end)
+        ):
+            chosen = known.chosen  # drawn once: a new instant at every look would never come due
+        else:
+            chosen = ari.instant(info, self._system.random.uniform(0.0, 1.0))
+        suggestion = Suggestion(
+            info.certificate_id,
+            facts.fingerprint,
+            info.start,
+            info.end,
+            chosen,
+            info.ask_again_at,
+            info.explanation_url,
+        )
+        suggestions = {**state.suggestions, kind: suggestion}
+        self._states.save(lineage.name, msgspec.structs.replace(state, suggestions=suggestions))

@@ -1,0 +1,149 @@
+"""The look: what is true now, on disk and in the services' configuration. Changes nothing.
+
+What each service wishes for is rendered here too (rendering is pure, but the
+paths that it names must be looked at), so that planning has both sides of the
+comparison in hand and touches nothing itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mailseal import services
+from mailseal.desired import Desired
+from mailseal.errors import SystemFault
+from mailseal.model import CertificateSpec, Finding, Generation, Identifier, KeyFiles, KeyType
+from mailseal.services.base import ChallengeWish, Facts, ServiceAdapter, ServiceWish
+from mailseal.steps import Put, differences
+from mailseal.stores.filesystem import LineageStore
+from mailseal.stores.state import LineageState, StateStore
+from mailseal.system import System
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """One lineage as it stands: its generations, which is current, what is remembered of it.
+
+    `target` is the generation that should be live: the newest that was not
+    rejected, else the current one; None while there is none. `switch` are the
+    puts that make it so (`current`, and the links of live/); none when it is.
+    """
+
+    name: str
+    generations: tuple[Generation, ...]
+    current: int | None
+    state: LineageState
+    target: Generation | None = None
+    switch: tuple[Put, ...] = ()
+
+    def generation(self, number: int | None) -> Generation | None:
+        return next((g for g in self.generations if g.number == number), None)
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceView:
+    """One service: what was found, and which paths differ from its wishes.
+
+    `challenge_gaps` are needed before an order, `gaps` once a generation is
+    there (they take in the challenge's). `findings` are what it could not wish for.
+    """
+
+    adapter: ServiceAdapter
+    facts: Facts
+    challenge_gaps: tuple[Put, ...] = ()
+    gaps: tuple[Put, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        return self.adapter.kind
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Everything that planning needs to know."""
+
+    lineages: tuple[Lineage, ...]
+    services: tuple[ServiceView, ...]
+
+    def lineage(self, name: str) -> Lineage | None:
+        return next((lineage for lineage in self.lineages if lineage.name == name), None)
+
+
+def observe_lineage(
+    system: System, store: LineageStore, states: StateStore, spec: CertificateSpec
+) -> Lineage:
+    """One lineage from disk; a damaged generation is as if it were not there."""
+    found = []
+    for number in store.numbers(spec.name):
+        try:
+            found.append(store.load(spec.name, number))
+        except SystemFault:
+            continue
+    state, current = states.load(spec.name), store.current_number(spec.name)
+    now = system.clock.now()
+    held_back = {r.number for r in state.rejected if r.unusable or (now < r.again and not insist)}
+    usable = [g for g in found if g.number not in held_back]
+    chosen = usable[-1] if usable else next((g for g in found if g.number == current), None)
+    switch: tuple[Put, ...] = ()
+    if chosen is not None:
+        wishes = (store.current_wish(chosen), *store.live_wishes(spec.name, key_types(spec, chosen)[0]))
+        switch = differences(wishes, {wish.path: system.files.state(wish.path) for wish in wishes})
+    return Lineage(spec.name, tuple(found), current, state, chosen, switch)
+
+
+def observe(
+    system: System, wanted: Desired, store: LineageStore, states: StateStore, *, insist: bool = False
+) -> Observed:
+    """The machine as it is."""
+    lineages = tuple(observe_lineage(system, store, states, spec, insist=insist) for spec in wanted.specs)
+    files: tuple[KeyFiles, ...] = ()
+    if wanted.default is not None:
+        files = store.key_files(wanted.default.name, key_types(wanted.default, lineages[0].target))
+    views = tuple(
+        _view(system, adapter, facts, wanted, files) for adapter, facts in found_services(system, wanted)
+    )
+    return Observed(lineages, views)
+
+
+def found_services(system: System, wanted: Desired) -> tuple[tuple[ServiceAdapter, Facts], ...]:
+    """The services that are installed, each with its facts."""
+    found = []
+    for settings in wanted.services:
+        adapter = services.load(settings.kind)
+        facts = adapter.observe(system, settings)
+        if facts is not None:
+            found.append((adapter, facts))
+    return tuple(found)
+
+
+def key_types(spec: CertificateSpec, generation: Generation | None) -> tuple[KeyType, ...]:
+    """The key types whose files will be there, the preferred first: the generation's, else those wished for."""
+    if generation is None:
+        return spec.key_types
+    have = tuple(key_type for key_type, _ in generation.leaves)
+    preferred = tuple(t for t in spec.key_types if t in have)
+    return preferred + tuple(t for t in have if t not in preferred)
+
+
+def _view(
+    system: System, adapter: ServiceAdapter, facts: Facts, wanted: Desired, files: tuple[KeyFiles, ...]
+) -> ServiceView:
+    challenge = (
+        ChallengeWish(wanted.challenge_directory)
+        if adapter.kind == "apache" and wanted.challenges_by_apache
+        else None
+    )
+    identifiers: tuple[Identifier, ...] = wanted.default.sorted_identifiers if wanted.default else ()
+    first = adapter.render(
+        ServiceWish(identifiers=identifiers, primary=wanted.primary, challenge=challenge), facts
+    )
+    full = adapter.render(ServiceWish(files, identifiers, wanted.primary, challenge), facts)
+    states = {wish.path: system.files.state(wish.path) for wish in (*first.wishes, *full.wishes)}
+    return ServiceView(
+        adapter,
+        facts,
+        challenge_gaps=differences(first.wishes, states),
+        gaps=differences(full.wishes, states),
+        findings=full.findings,
+    )

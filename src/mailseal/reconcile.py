@@ -1,0 +1,303 @@
+"""Rounds: look, plan what is known, act, look again; until nothing is left to do or what is left must wait.
+
+The only room that strings the others together. It holds the lock while it
+works, recovers what an earlier run left open, and ends with a `Report` that
+says what was done, what was proven, what failed and what waits. A crash heals
+itself, because the next run looks again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import msgspec
+
+from mailseal.apply import Outcome, Prover, Rehearser, Say, Service, Transactions, Verdict
+from mailseal.chains import TrustAnchors
+from mailseal.config.schema import Config
+from mailseal.desired import Desired, desired
+from mailseal.errors import ApplyFailed, ExitCode, KeyMaterialError, MailsealError
+from mailseal.issuing import Issued, Issuing
+from mailseal.journal import Journal, Record
+from mailseal.material import check_material
+from mailseal.model import Finding, Generation, KeyFiles, Severity
+from mailseal.observe import Lineage, Observed, found_services, observe
+from mailseal.plan import plan
+from mailseal.recover import Recovery
+from mailseal.renewal import nearly_expired, retry_after
+from mailseal.steps import Deploy, Issue, Plan
+from mailseal.stores.filesystem import LineageStore
+from mailseal.stores.state import Rejection, StateStore
+from mailseal.system import System
+
+MOST_ROUNDS = 6  # challenge path, orders, deployment: more says that two wishes fight
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run did and found. `exit_code` says it in one number (`mailseal.errors.ExitCode`)."""
+
+    done: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    errors: tuple[MailsealError, ...] = ()
+    waits: tuple[str, ...] = ()
+    issued: tuple[Issued, ...] = ()
+    lineages: tuple[Lineage, ...] = ()
+    verdict: Verdict | None = None
+
+    @property
+    def exit_code(self) -> ExitCode:
+        if self.errors:
+            return max(error.exit_code for error in self.errors)
+        if any(finding.severity >= Severity.WARNING for finding in self.findings):
+            return ExitCode.FINDINGS
+        return ExitCode.WAITING if self.waits else ExitCode.OK
+
+
+@dataclass(slots=True)
+class _Tally:
+    done: list[str] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    errors: list[MailsealError] = field(default_factory=list)
+    waits: list[str] = field(default_factory=list)
+    issued: list[Issued] = field(default_factory=list)
+    challenge_records: list[Record] = field(default_factory=list)
+
+
+class Reconciler:
+    """One machine, one configuration. `way` is how http-01 is answered; `say` gets progress, a line each.
+
+    `prover` makes a prover that expects these generations to be served;
+    `rehearser` may be one that does nothing.
+    """
+
+    def __init__(
+        self,
+        system: System,
+        config: Config,
+        *,
+        way: str,
+        prover: Callable[[Generation | None], Prover],
+        rehearser: Callable[[Desired], Rehearser],
+        anchors: TrustAnchors,
+        say: Say,
+    ) -> None:
+        self._anchors = anchors
+        self._system = system
+        self._config = config
+        self._way = way
+        self._prover = prover
+        self._say = say
+        self.wanted = desired(config, challenges_by_apache=way == "apache")
+        self._rehearser = rehearser(self.wanted)
+        self.store = LineageStore(system, config.state.directory)
+        self.states = StateStore(system, config.state.directory)
+        self.journal = Journal(system, config.state.directory)
+        self._issuing = Issuing(system, config, self.store, self.states, anchors, say)
+
+    def look(self, *, insist: bool = False) -> Observed:
+        """The machine as it is now."""
+        return observe(self._system, self.wanted, self.store, self.states, insist=insist)
+
+    def plan(self, *, insist: bool = True) -> Plan:
+        """What apply would do now; changes nothing."""
+        return self._plan(self.look(insist=insist), insist)
+
+    def run(self, *, insist: bool) -> Report:
+        """Works until nothing is left to do. `insist`: a person asks, so backoffs of ours are over."""
+        with self.lock():
+            return self._run(insist)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """The one lock of this machine; raises `Locked`."""
+        with self._system.lock(self._config.state.lock):
+            self.store.prepare()
+            yield
+
+    def _run(self, insist: bool) -> Report:
+        tally = _Tally()
+        self._recover(tally)
+        self._refresh(insist)
+        for _ in range(MOST_ROUNDS):
+            seen = self.look(insist=insist)
+            planned = self._plan(seen, insist)
+            tally.waits = list(planned.waits)
+            if not self._round(planned, seen, tally):
+                break
+            insist = False  # once is what a person asked for
+        self._abandon_unused_challenge(tally)
+        return self._report(tally)
+
+    def _plan(self, seen: Observed, insist: bool) -> Plan:
+        now = self._system.clock.now()
+        return plan(self.wanted, seen, self._config.acme.directory_url, now, insist=insist)
+
+    def _round(self, planned: Plan, seen: Observed, tally: _Tally) -> bool:
+        """Does what is not provisional; False when nothing was done, or no more is to be done in this run."""
+        issues = [step for step in planned.steps if isinstance(step, Issue)]
+        deploys = [step for step in planned.steps if isinstance(step, Deploy) and not step.provisional]
+        if tally.errors:
+            issues = []  # what failed once in this run waits for the next
+        before_orders = [step for step in deploys if not step.generations and issues]
+        if before_orders:
+            return all(self._deploy(step, seen, tally, challenge=True) for step in before_orders)
+        if issues:
+            issued = self._issuing.carry_out(issues, way=self._way)
+            tally.issued.extend(issued)
+            tally.errors.extend(one.error for one in issued if one.error is not None)
+            tally.done.extend(one.step.describe() for one in issued if one.generation is not None)
+            return any(one.generation is not None for one in issued) or bool(deploys)
+        if deploys:
+            return all(self._deploy(step, seen, tally) for step in deploys)
+        return False
+
+    def _deploy(self, step: Deploy, seen: Observed, tally: _Tally, *, challenge: bool = False) -> bool:
+        services = tuple(Service(view.adapter, view.facts) for view in seen.services)
+        self._say(step.describe())
+        try:
+            outcome = self._transactions(step).deploy(step, services)
+        except MailsealError as error:
+            tally.errors.append(error)
+            if isinstance(error, ApplyFailed | KeyMaterialError):
+                self._reject(step, error)
+            return False
+        tally.done.append(step.describe())
+        tally.findings.extend(outcome.findings if not challenge else ())
+        if challenge:
+            tally.challenge_records.append(outcome.record)
+        self._remember_proof(step, outcome)
+        return True
+
+    def _transactions(self, step: Deploy | None = None) -> Transactions:
+        return Transactions(
+            self._system,
+            self.journal,
+            self._prover(self._served(step)),
+            self._rehearser,
+            look_again=self._services,
+            vet=self._vet,
+            may_return=self._may_return,
+            say=self._say,
+        )
+
+    def _services(self) -> tuple[Service, ...]:
+        return tuple(Service(adapter, facts) for adapter, facts in found_services(self._system, self.wanted))
+
+    def _served(self, step: Deploy | None) -> Generation | None:
+        """The generation that every endpoint should serve once the step is done; None while there is none."""
+        default = self.wanted.default
+        if default is None:
+            return None
+        number = dict(step.generations).get(default.name) if step else None
+        number = number or self.store.current_number(default.name)
+        return self.store.load(default.name, number) if number else None
+
+    def _may_return(self, step: Deploy) -> str:
+        now = self._system.clock.now()
+        for put in step.puts:
+            for name, _ in step.generations:
+                if put.path == f"{self.store.folder(name)}/current" and put.before.kind == "link":
+                    before = self.store.load(name, int(put.before.target))
+                    if nearly_expired(before, now):
+                        return (
+                            f"generation {before.label} of {name!r} expires {before.not_after:%F %H:%M} UTC"
+                        )
+        return ""
+
+    def _vet(self, step: Deploy) -> None:
+        """Loads what will be served, as a daemon would; raises `KeyMaterialError`."""
+        specs = {spec.name: spec for spec in self.wanted.specs}
+        for name, number in step.generations:
+            generation = self.store.load(name, number)
+            for files, (key_type, facts) in zip(
+                self.store.generation_files(generation), generation.leaves, strict=True
+            ):
+                self._readable(files)
+                privkey, cert, chain = self.store.read_material(files)
+                check_material(
+                    privkey,
+                    cert,
+                    chain,
+                    identifiers=specs[name].sorted_identifiers if name in specs else facts.identifiers,
+                    now=self._system.clock.now(),
+                    anchors=self._anchors,
+                    key_type=key_type,
+                )
+
+    def _readable(self, files: KeyFiles) -> None:
+        """The five files are there, root's own, closed to others, and agree with each other."""
+        read = self._system.files.read
+        for path in (files.privkey, files.cert, files.chain, files.fullchain, files.combined):
+            found = self._system.files.stat(path)
+            if found is None or found.kind != "file" or found.mode & 0o077 or found.uid != 0:
+                raise KeyMaterialError(
+                    f"{path} is not a file that root alone can read",
+                    next_command="mailseal apply orders another",
+                )
+        fullchain = read(files.cert) + read(files.chain)
+        if read(files.fullchain) != fullchain or read(files.combined) != read(files.privkey) + fullchain:
+            raise KeyMaterialError(f"The files beside {files.privkey} do not belong together")
+
+    def _reject(self, step: Deploy, error: MailsealError) -> None:
+        """A generation that was taken back is remembered, and tried again after a growing pause."""
+        now = self._system.clock.now()
+        unusable = isinstance(error, KeyMaterialError)
+        for name, number in step.generations:
+            state = self.states.load(name)
+            known = state.rejection(number)
+            attempts = known.attempts + 1 if known else 1
+            again = now + retry_after(attempts, self._system.random.uniform(0.0, 1.0))
+            others = [r for r in state.rejected if r.number != number]
+            rejected = [
+                *others,
+                Rejection(number, now, error.reason or error.message, attempts, again, unusable),
+            ]
+            self.states.save(name, msgspec.structs.replace(state, rejected=rejected))
+
+    def _remember_proof(self, step: Deploy, outcome: Outcome) -> None:
+        now = self._system.clock.now().replace(microsecond=0)
+        for name, number in step.generations:
+            state = self.states.load(name)
+            proven = {**state.proven, number: now} if outcome.proven else state.proven
+            rejected = [r for r in state.rejected if r.number != number]
+            self.states.save(name, msgspec.structs.replace(state, proven=proven, rejected=rejected))
+
+    def _recover(self, tally: _Tally) -> None:
+        recovery = Recovery(
+            self._system, self.journal, self._transactions(), self._prover(self._served(None)), self._say
+        )
+        for record in self.journal.open_records():
+            tally.findings.append(recovery.recover(record, self._services()))
+
+    def _refresh(self, insist: bool) -> None:
+        self._issuing.refresh(self.look(insist=insist).lineages)
+
+    def _abandon_unused_challenge(self, tally: _Tally) -> None:
+        """A machine that has no certificate of ours keeps nothing of a run that failed."""
+        if not tally.errors or any(self.store.current_number(spec.name) for spec in self.wanted.specs):
+            return
+        for record in reversed(tally.challenge_records):
+            self._transactions().restore(record, self._services(), "no certificate could be obtained")
+            self.journal.uncommit(record)
+
+    def _report(self, tally: _Tally) -> Report:
+        seen = self.look()
+        verdict: Verdict | None = None
+        if any(lineage.current is not None for lineage in seen.lineages):
+            self._say("looking at every endpoint")
+            verdict = self._prover(self._served(None)).look([view.facts for view in seen.services])
+        findings = [finding for view in seen.services for finding in view.findings]
+        findings.extend(verdict.findings if verdict else ())
+        findings.extend(f for f in tally.findings if f not in findings)
+        return Report(
+            tuple(tally.done),
+            tuple(findings),
+            tuple(tally.errors),
+            tuple(tally.waits),
+            tuple(tally.issued),
+            seen.lineages,
+            verdict,
+        )

@@ -1,0 +1,105 @@
+"""What mailseal remembers of a lineage beside its generations: proven, rejected, suggested, failed.
+
+One small file a lineage, `<root>/state/<name>.json`, written only when it
+changes. Generations themselves are never touched for it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from mailseal.model import KeyType
+from mailseal.system import System
+
+
+class Rejection(msgspec.Struct, frozen=True):
+    """A generation that was taken back or refused: when, why, how often, and when it may be tried again.
+
+    `unusable`: its own files are at fault, so it is never tried again and another takes its place.
+    """
+
+    number: int
+    at: datetime
+    reason: str
+    attempts: int
+    again: datetime
+    unusable: bool = False
+
+
+class Suggestion(msgspec.Struct, frozen=True):
+    """Renewal information (RFC 9773), bound to the certificate that it was given for (`fingerprint` of its leaf).
+
+    `chosen` is the instant drawn once inside the window, `ask_again` the
+    earliest time at which the CA wants to be asked anew.
+    """
+
+    certificate_id: str
+    fingerprint: str
+    start: datetime
+    end: datetime
+    chosen: datetime
+    ask_again: datetime
+    explanation_url: str = ""
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """Orders that failed in a row: how many, the last one's time and reason, and when the next may be tried.
+
+    `limited`: the CA itself said until when (a rate limit), so nobody may insist on an earlier try.
+    """
+
+    attempts: int
+    at: datetime
+    reason: str
+    again: datetime
+    limited: bool = False
+
+
+class LineageState(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The memory of one lineage.
+
+    `proven` holds generation numbers with the time of their proof,
+    `suggestions` the CA's renewal information for each key type's certificate.
+    """
+
+    proven: dict[int, datetime] = {}
+    rejected: list[Rejection] = []
+    suggestions: dict[KeyType, Suggestion] = {}
+    failure: Failure | None = None
+
+    def rejection(self, number: int) -> Rejection | None:
+        return next((r for r in self.rejected if r.number == number), None)
+
+    def renewal_instant(self, fingerprints: frozenset[str]) -> datetime | None:
+        """The earliest instant chosen from what the CA suggested for these certificates; None without any."""
+        fresh = (s.chosen for s in self.suggestions.values() if s.fingerprint in fingerprints)
+        return min(fresh, default=None)
+
+
+class StateStore:
+    """The state files under one root."""
+
+    def __init__(self, system: System, root: str) -> None:
+        self._files = system.files
+        self._folder = f"{root.rstrip('/')}/state"
+
+    def load(self, name: str) -> LineageState:
+        """The memory of a lineage; an empty one where nothing is remembered, or the file is damaged.
+
+        It is a memory, not a record: losing it costs one more look at the CA.
+        """
+        path = f"{self._folder}/{name}.json"
+        if self._files.stat(path) is None:
+            return LineageState()
+        try:
+            return msgspec.json.decode(self._files.read(path), type=LineageState)
+        except msgspec.DecodeError:
+            return LineageState()
+
+    def save(self, name: str, state: LineageState) -> None:
+        """Writes it if it differs from what is there."""
+        if state != self.load(name):
+            content = msgspec.json.format(msgspec.json.encode(state))
+            self._files.replace(f"{self._folder}/{name}.json", content, mode=0o600)
