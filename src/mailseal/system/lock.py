@@ -55,7 +55,7 @@ def _acquire(path: str, deadline: float) -> int:
         except OSError as error:
             raise file_fault("lock", path, error) from error
         if time.monotonic() >= deadline:
-            raise _locked(path, holder)
+            raise held_by_another(path, *holder)
         time.sleep(_PAUSE)
 
 
@@ -107,8 +107,8 @@ def _holder(file: int) -> tuple[str, str, str]:
     return (pid if pid.isdigit() else "", since, command)
 
 
-def _locked(path: str, holder: tuple[str, str, str]) -> Locked:
-    pid, since, command = holder
+def held_by_another(path: str, pid: str, since: str, command: str) -> Locked:
+    """The error for whoever comes second; `pid` is empty while the holder has not signed yet."""
     if not pid:
         return Locked(
             "Another mailseal is at work",
