@@ -15,6 +15,7 @@ from typing import Self
 from lab import image
 from lab.box import Box
 from lab.ca import AcmeServer, Api, Caddy, ChallTestSrv, Pebble, PebbleOptions
+from lab.ca_faults import FaultyServer
 from lab.host import Host
 from lab.machine import Machine
 from lab.network import Network
@@ -53,6 +54,10 @@ class World:
     def caddy(self, *, lifetime: str = "24h") -> Caddy:
         """Caddy's CA; one at most."""
         return Caddy(self.api, lifetime=lifetime)
+
+    def faulty(self, server: AcmeServer) -> FaultyServer:
+        """A proxy before that server, for its bad days."""
+        return FaultyServer(server, port=server.port + 2000)
 
     def host(
         self,

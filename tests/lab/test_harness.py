@@ -14,6 +14,7 @@ import pytest
 from lab import guard
 from lab.box import CommandFailed
 from lab.ca import AcmeServer, Caddy, Pebble, PebbleOptions
+from lab.ca_faults import Fault, busy, rate_limited
 from lab.guard import CHECKOUT, Unavailable
 from lab.host import Host
 from lab.image import RELEASES
@@ -214,6 +215,36 @@ def test_both_servers_validate_and_issue(
         assert time.monotonic() < deadline, got.stderr + client.read("/var/log/caddy.log")
         time.sleep(0.2)
     world.discard(client)
+
+
+def test_a_faulty_server_refuses_as_told_and_otherwise_passes_on(
+    world: World, mail: Host, pebble: Pebble
+) -> None:
+    faulty = world.faulty(pebble)
+    told = json.loads(mail.run(["curl", "-sS", "--cacert", API_TRUST, faulty.directory_url]).stdout)
+    assert told["newOrder"].startswith("https://ca.example.test:16000/")
+    faulty.inject(
+        rate_limited("order-plz", "too many", times=2),
+        Fault("/dir", method="GET", drop=True),
+        busy("/nonce-plz", method="HEAD"),
+    )
+    ask = ["curl", "-sSi", "--cacert", API_TRUST]
+    for _ in range(2):
+        refused = mail.run([*ask, "--data", "{}", told["newOrder"]]).stdout
+        assert (
+            "429 Too Many Requests" in refused
+            and "Retry-After: 3600" in refused
+            and "Replay-Nonce: " in refused
+        )
+        assert '"type": "urn:ietf:params:acme:error:rateLimited"' in refused
+    assert "malformed" in mail.run([*ask, "--data", "{}", told["newOrder"]]).stdout
+    assert mail.run([*ask, faulty.directory_url], check=False).returncode in (52, 56)
+    assert mail.run([*ask, faulty.directory_url]).returncode == 0
+    assert "503" in mail.run([*ask, "--head", told["newNonce"]]).stdout
+    faulty.inject()
+    assert "Replay-Nonce" in mail.run([*ask, "--head", told["newNonce"]]).stdout.title()
+    assert [request.status for request in faulty.seen()][:4] == [200, 429, 429, 415]
+    faulty.stop()
 
 
 def test_strace_sees_inside(mail: Host) -> None:
