@@ -14,6 +14,7 @@ import click
 
 from mailseal import __version__
 from mailseal.cli.options import common
+from mailseal.errors import ExitCode
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,14 @@ class Entry:
 
 
 COMMANDS: dict[str, Entry] = {}
+
+EXIT_MEANINGS = {
+    ExitCode.OK: "all well: what was asked for is done, and proven where it can be",
+    ExitCode.FINDINGS: "something was found that should be looked at; what was asked for is done",
+    ExitCode.USAGE: "the command line or the configuration cannot be followed; nothing was changed",
+    ExitCode.FAILED: "it could not be done; what was begun was taken back, or the message says what stands",
+    ExitCode.WAITING: "nothing is wrong, but what is left must wait; the message says until when",
+}
 
 
 class Commands(click.Group):

@@ -197,7 +197,7 @@ class Http01(msgspec.Struct, frozen=True, kw_only=True):
     port: Annotated[
         Port,
         key(
-            "For the listener: the port. The CA always asks at port 80, so another one needs a proxy that forwards to it.",
+            "For the listener: the port. The CA always asks at port 80, so another needs a proxy that forwards to it.",
             expects="a port from 1 to 65535",
         ),
     ] = 80
@@ -209,25 +209,39 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     enabled: Annotated[bool, key("Whether mailseal gives it certificates. false: it is left alone.")] = True
     config_dir: Annotated[
         str | None,
-        key("The instance's configuration directory; left out, the one of the Debian package.", shape="path"),
+        key(
+            "The instance's configuration directory; left out, the one of the Debian package.",
+            shape="path",
+            example="/etc/mail-second",
+        ),
     ] = None
     binary: Annotated[
         str | None,
-        key("The program that controls or runs it; left out, the one of the Debian package.", shape="path"),
+        key(
+            "The program that controls or runs it; left out, the one of the Debian package.",
+            shape="path",
+            example="/usr/local/sbin/mail-second",
+        ),
     ] = None
     systemd_unit: Annotated[
         str | None,
-        key("The systemd unit that runs it; left out, the one of the Debian package.", shape="word"),
+        key(
+            "The systemd unit that runs it; left out, the one of the Debian package.",
+            shape="word",
+            example="mail@second.service",
+        ),
     ] = None
 
 
 class WebService(Service, frozen=True, kw_only=True):
-    """One instance of a web server."""
+    """One instance of a web server. Found on the machine; a table is needed only for what differs."""
 
     web_root: Annotated[
         str | None,
         key(
-            "The DocumentRoot of the https site that mailseal makes; left out, one of its own.", shape="path"
+            "The DocumentRoot of the https site that mailseal makes; left out, one of its own.",
+            shape="path",
+            example="/var/www/html",
         ),
     ] = None
     document_names: Annotated[

@@ -1,0 +1,268 @@
+"""What each finding's code stands for: the registry behind docs/reference/findings.md.
+
+A code is stable: scripts and monitoring may match it. It is written where the
+finding is made (`Finding("dovecot-tls-off", …)`) and explained here; a test
+walks the tree and fails for a code that is in one place only. A code says in a
+few words what is wrong; one that only a certain daemon can have begins with
+that daemon. Pure data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """A code's title, without a full stop, and its meaning in a sentence or two."""
+
+    title: str
+    meaning: str
+
+
+REACHING = {
+    "endpoint-unreachable": About(
+        "Nothing accepts connections there",
+        "The daemon's configuration names this address and port, and connecting to it failed: the daemon does not "
+        "run, listens elsewhere, or a firewall drops it.",
+    ),
+    "endpoint-silent": About(
+        "It accepts connections and does not greet",
+        "A connection was made and no greeting came in time: an overloaded or throttled daemon, another program on "
+        "the port, or a daemon that waits for DNS.",
+    ),
+    "endpoint-gone": About(
+        "An endpoint that was there before is gone",
+        "It was served when the change began and is not in the daemon's configuration any more.",
+    ),
+    "starttls-missing": About(
+        "STARTTLS is not offered",
+        "The server greets and does not offer STARTTLS (RFC 3207, 2595, 5804): clients log in and send mail in the "
+        "clear, or not at all.",
+    ),
+    "starttls-refused": About(
+        "STARTTLS is offered and refused",
+        "The command was answered with an error: most often the daemon cannot load its key or certificate.",
+    ),
+    "handshake-failed": About(
+        "The TLS handshake fails",
+        "The server broke the handshake off: a key that does not fit its certificate, an unreadable file, or no "
+        "cipher in common.",
+    ),
+    "tls-too-old": About(
+        "Only TLS before 1.2 is spoken",
+        "TLS 1.0 and 1.1 must not be used any more (RFC 8996); today's clients refuse them.",
+    ),
+    "key-family-missing": About(
+        "A kind of key that should be served is not",
+        "A client that can use only this family of keys (ECDSA or RSA) finds no certificate for it.",
+    ),
+    "auth-before-tls": About(
+        "Passwords are taken before TLS",
+        "A stranger's connection is offered a login before TLS has started: passwords cross the network readable "
+        "(RFC 8314 section 4).",
+    ),
+    "redirect-missing": About(
+        "http is not redirected to https",
+        "Whoever types the name without https stays on a page that anybody on the way can read and change.",
+    ),
+    "redirect-temporary": About(
+        "The redirect to https is not permanent",
+        "A 302 or 307 is asked for again at every visit, in the clear; a 301 or 308 is remembered (RFC 9110 "
+        "section 15.4).",
+    ),
+    "challenge-not-served": About(
+        "The challenge's path is not served on port 80",
+        "The CA fetches a file below /.well-known/acme-challenge/ at every renewal (RFC 8555 section 8.3); as it is, "
+        "the next one fails.",
+    ),
+}
+
+SERVED = {
+    "leaf-differs": About(
+        "Another certificate is served than the one on disk",
+        "What was issued and what is served differ: a daemon was not reloaded, a map not rebuilt, a setting wins "
+        "over ours, or another process or a proxy owns the port.",
+    ),
+    "certificates-disagree": About(
+        "One service serves another certificate than the rest",
+        "All services of a machine should show the same certificate; the one that differs was forgotten at a "
+        "renewal, or is configured by itself.",
+    ),
+    "certificate-unreadable": About(
+        "What was served as a certificate cannot be read",
+        "The server sent something that is not an X.509 certificate (RFC 5280).",
+    ),
+    "certificate-weak": About(
+        "A certificate is weaker than clients accept",
+        "Its key is too short or its signature uses a hash that is broken; current libraries refuse it.",
+    ),
+    "chain-incomplete": About(
+        "An intermediate certificate is missing",
+        "The server sent its leaf without the certificates that lead to a root. Clients that happen to know the "
+        "intermediate connect, all others refuse; browsers hide the fault.",
+    ),
+    "chain-order": About(
+        "The chain is sent in a wrong order",
+        "Each certificate must be followed by the one that signed it (RFC 5246 section 7.4.2); RFC 8446 advises the "
+        "same, and some clients insist.",
+    ),
+    "chain-superfluous": About(
+        "Certificates are sent that belong to nothing",
+        "They lengthen every handshake and confuse strict clients; a file was put together from two issuances.",
+    ),
+    "chain-with-root": About(
+        "The root is sent along",
+        "Nobody needs it, since whoever trusts it has it; it only lengthens every handshake.",
+    ),
+    "chain-expired": About(
+        "A certificate of the chain has expired",
+        "The leaf is good and one above it is not: clients refuse the whole.",
+    ),
+    "untrusted": About(
+        "The chain leads to no trusted root",
+        "By the roots that were asked (the system's, or the file in [proof] trust) no client would trust it: a "
+        "self-signed certificate, a staging CA, or one of one's own.",
+    ),
+    "name-mismatch": About(
+        "The certificate is not for this name",
+        "Clients compare the name they asked for with the certificate's names (RFC 9525) and refuse another's.",
+    ),
+    "not-for-servers": About(
+        "The certificate is not for servers",
+        "Its extended key usage leaves out serverAuth (RFC 5280 section 4.2.1.12).",
+    ),
+    "not-yet-valid": About(
+        "The certificate is not valid yet", "Its first day has not come, or the clock is wrong."
+    ),
+    "expired": About(
+        "The certificate has expired", "Clients refuse it; senders may deliver without TLS or not at all."
+    ),
+    "expiring": About(
+        "The certificate expires soon",
+        "A renewal should have replaced it by now; that it did not is the fault to look for.",
+    ),
+}
+
+DOVECOT = {
+    "dovecot-certificate-override": About(
+        "A filter serves another certificate",
+        "A local, local_name or protocol block sets a certificate of its own, which wins over the global one and is "
+        "forgotten when that is renewed.",
+    ),
+    "dovecot-cleartext-filter": About(
+        "A filter allows logins in the clear",
+        "Dovecot 2.4 drops every connection that such a filter matches once ssl = required is set.",
+    ),
+    "dovecot-cleartext-login": About(
+        "Logins in the clear are allowed", "Clients may send passwords before TLS; ssl = required forbids it."
+    ),
+    "dovecot-configuration-broken": About(
+        "Dovecot's configuration cannot be read",
+        "doveconf refuses it. A reload says nothing of that: Dovecot goes on with the old configuration, or ends.",
+    ),
+    "dovecot-key-missing": About(
+        "A certificate stands without its key", "Every client that is offered this certificate fails."
+    ),
+    "dovecot-key-of-another": About(
+        "Key and certificate come from different folders",
+        "They hardly fit. doveconf does not see it, and every TLS connection is then reset.",
+    ),
+    "dovecot-later-setting": About(
+        "A setting that is read later wins",
+        "The last assignment counts in Dovecot's configuration, so the drop-in of mailseal has no effect there.",
+    ),
+    "dovecot-leaf-only": About(
+        "Dovecot is given the leaf alone",
+        "cert.pem holds no intermediate; fullchain.pem does. Clients that do not know the intermediate refuse.",
+    ),
+    "dovecot-no-certificate": About(
+        "Dovecot has no certificate", "TLS is offered and every handshake fails."
+    ),
+    "dovecot-old-tls": About(
+        "Dovecot speaks TLS before 1.2", "TLS 1.0 and 1.1 must not be used any more (RFC 8996)."
+    ),
+    "dovecot-proxy-protocol": About(
+        "A port expects the PROXY header",
+        "Only the proxy before it can reach the port, so what it serves to the world is not proven from here.",
+    ),
+    "dovecot-third-key-type": About(
+        "Dovecot takes two kinds of key",
+        "It has one alternative certificate; a third is served by the others only.",
+    ),
+    "dovecot-tls-off": About("Dovecot speaks no TLS", "Passwords and mail cross the network readable."),
+}
+
+CHALLENGE = {
+    "reached": About("Our own token was fetched", "The name leads here on port 80, over this address."),
+    "unreachable-from-here": About(
+        "The address cannot be reached from here",
+        "It is not this machine's own, and nothing answered. Behind a router that does not lead back in (no hairpin "
+        "NAT) that is usual, and the CA may still come in.",
+    ),
+    "connection-refused": About(
+        "Nothing listens on port 80", "The address is this machine's own and refuses."
+    ),
+    "timeout": About(
+        "Port 80 does not answer", "The address is this machine's own: a firewall drops it, most often."
+    ),
+    "unreachable": About(
+        "There is no way to the address", "It is this machine's own and no route leads there."
+    ),
+    "no-http": About("Something that is not HTTP answers on port 80", "Another program holds the port."),
+    "not-served": About(
+        "The web server does not find the token", "It answered 404 for the challenge's path."
+    ),
+    "forbidden": About(
+        "The web server refuses the token", "It answered 401 or 403 for the challenge's path."
+    ),
+    "other-server": About("Another program answers on port 80", "The answer is not our token."),
+    "wrong-address": About(
+        "The name leads to another machine",
+        "Another server answers at the address that DNS gives for the name.",
+    ),
+    "wrong-aaaa": About(
+        "The AAAA record leads elsewhere",
+        "IPv4 answers rightly, but CAs try IPv6 first: the classic reason why a renewal fails.",
+    ),
+    "no-address": About("The name has no address", "DNS gives neither an A nor an AAAA record for it."),
+    "no-such-name": About("The name is not in DNS", "DNS says for certain that there is no such name."),
+    "dns-silent": About("DNS does not answer", "Whether the name has an address could not be found out."),
+    "dnssec-broken": About(
+        "The zone's signatures are broken",
+        "CAs must check DNSSEC and refuse; mail servers that check it do too.",
+    ),
+    "redirect-loop": About(
+        "The redirect goes round in a circle", "The challenge's path never ends at a file."
+    ),
+    "too-many-redirects": About("There are too many redirects", "CAs follow ten at most."),
+    "bad-redirect": About(
+        "The redirect leads where no CA follows", "CAs follow http on port 80 and https on port 443 alone."
+    ),
+    "redirect-without-address": About(
+        "The redirect leads to a name without address", "Its target is not in DNS."
+    ),
+    "wildcard": About("A wildcard cannot be shown by http-01", "It needs dns-01 (RFC 8555 section 8.4)."),
+    "name-behind-web-proxy": About(
+        "The name points at a web proxy",
+        "Such a proxy forwards web pages only: the certificate can be had, and mail never arrives at this name.",
+    ),
+    "name-of-shared-domain": About(
+        "The name belongs to a domain that everybody shares",
+        "Names that carry an address, such as those below sslip.io, share one weekly limit of certificates at the CA.",
+    ),
+}
+
+WORK = {
+    "interrupted-run": About(
+        "An earlier run was interrupted",
+        "It was finished, or taken back, as the finding says; see the log for why.",
+    ),
+    "not-rehearsed": About(
+        "A daemon could not be tried out beforehand",
+        "A throw-away instance on the staged configuration was not possible here; the proof after the switch holds "
+        "all the same.",
+    ),
+}
+
+CODES: dict[str, About] = {**REACHING, **SERVED, **DOVECOT, **CHALLENGE, **WORK}
