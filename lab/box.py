@@ -165,14 +165,7 @@ class Box(ABC):
     ) -> Spawned:
         """Starts and leaves running; its output goes to `log`, a path inside, or nowhere."""
         if log is not None:
-            argv = [
-                "sh",
-                "-c",
-                'log=$1; shift; exec "$@" >>"$log" 2>&1',
-                "sh",
-                log,
-                *argv,
-            ]
+            argv = ["sh", "-c", 'log=$1; shift; exec "$@" >>"$log" 2>&1', "sh", log, *argv]
         process = Spawned(
             self._argv(argv, user, None),
             stdin=subprocess.DEVNULL,

@@ -106,15 +106,7 @@ class ChallTestSrv:
         listen = f":{DNS_PORT}"
         self._process = box.spawn(
             [
-                *(
-                    "pebble-challtestsrv",
-                    "-defaultIPv4",
-                    "",
-                    "-defaultIPv6",
-                    "",
-                    "-dns01",
-                    listen,
-                ),
+                *("pebble-challtestsrv", "-defaultIPv4", "", "-defaultIPv6", "", "-dns01", listen),
                 *("-management", f"127.0.0.1:{DNS_MANAGEMENT}", *off),
             ],
             log="/var/log/dns.log",
@@ -189,13 +181,7 @@ class Pebble(AcmeServer):
         self._config = f"{DIRECTORY}/pebble-{port}.json"
         self._log = f"/var/log/pebble-{port}.log"
         box.write(self._config, json.dumps({"pebble": self._configuration(port)}, indent=1))
-        argv = [
-            "pebble",
-            "-config",
-            self._config,
-            "-dnsserver",
-            f"127.0.0.1:{DNS_PORT}",
-        ]
+        argv = ["pebble", "-config", self._config, "-dnsserver", f"127.0.0.1:{DNS_PORT}"]
         argv.append(f"-strict={str(self.options.strict).lower()}")
         process = box.spawn(argv, env=self._environment(), log=self._log)
         super().__init__(api, f"https://{api.host}:{port}/dir", port, process)
@@ -231,10 +217,7 @@ class Pebble(AcmeServer):
             "certificateValidityPeriod": options.validity,
             "retryAfter": {what: seconds for what, seconds in retry.items() if seconds is not None},
             "profiles": {
-                name: {
-                    "description": profile.description,
-                    "validityPeriod": profile.validity,
-                }
+                name: {"description": profile.description, "validityPeriod": profile.validity}
                 for name, profile in options.profiles.items()
             },
         }
@@ -275,14 +258,7 @@ class Caddy(AcmeServer):
             }}
         """
         api.box.write(f"{DIRECTORY}/Caddyfile", caddyfile)
-        argv = [
-            "caddy",
-            "run",
-            "--adapter",
-            "caddyfile",
-            "--config",
-            f"{DIRECTORY}/Caddyfile",
-        ]
+        argv = ["caddy", "run", "--adapter", "caddyfile", "--config", f"{DIRECTORY}/Caddyfile"]
         process = api.box.spawn(argv, log="/var/log/caddy.log")
         super().__init__(api, f"https://{api.host}:{port}/acme/local/directory", port, process)
         api.box.wait_listening(port)

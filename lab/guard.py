@@ -15,16 +15,7 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
-UNSHARE = (
-    "unshare",
-    "--mount",
-    "--pid",
-    "--net",
-    "--uts",
-    "--ipc",
-    "--fork",
-    "--kill-child",
-)
+UNSHARE = ("unshare", "--mount", "--pid", "--net", "--uts", "--ipc", "--fork", "--kill-child")
 
 _PACKAGE_OF = {
     "debootstrap": "debootstrap",
@@ -66,11 +57,7 @@ def _refusal() -> str:
         "mount -t proc proc /proc; ip link add lab0 type veth peer name lab1; ip link add lab2 type bridge"
     )
     tried = subprocess.run(
-        [*UNSHARE, "sh", "-c", trial],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
+        [*UNSHARE, "sh", "-c", trial], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
     if tried.returncode == 0:
         return ""

@@ -98,14 +98,4 @@ class Host(Box):
     def _name_it(self, nameserver: str | None) -> None:
         short = self.name.partition(".")[0]
         script = 'hostname "$1"; echo "$1" >/etc/hostname; printf %s "$2" >/etc/hosts; printf %s "$3" >/etc/resolv.conf'
-        self.run(
-            [
-                "sh",
-                "-euc",
-                script,
-                "sh",
-                short,
-                hosts_file(self.name),
-                resolv_conf(nameserver),
-            ]
-        )
+        self.run(["sh", "-euc", script, "sh", short, hosts_file(self.name), resolv_conf(nameserver)])

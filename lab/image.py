@@ -89,37 +89,12 @@ def _make(release: str, root: Path, lock: int) -> None:
         shutil.rmtree(making)
     making.mkdir()
     log = cache_root() / f"{release}.log"
-    print(
-        f"Making the {release} image in {cache_root()}; its log is {log}",
-        file=sys.stderr,
-        flush=True,
-    )
-    argv = [
-        "unshare",
-        "--mount",
-        "--pid",
-        "--uts",
-        "--fork",
-        "--kill-child",
-        "--mount-proc",
-        "--",
-    ]
-    argv += [
-        sys.executable,
-        "-m",
-        "lab.recipe",
-        release,
-        str(making),
-        str(cache_root()),
-    ]
+    print(f"Making the {release} image in {cache_root()}; its log is {log}", file=sys.stderr, flush=True)
+    argv = ["unshare", "--mount", "--pid", "--uts", "--fork", "--kill-child", "--mount-proc", "--"]
+    argv += [sys.executable, "-m", "lab.recipe", release, str(making), str(cache_root())]
     with open(log, "wb") as out:
         made = subprocess.run(
-            argv,
-            cwd=CHECKOUT,
-            stdout=out,
-            stderr=out,
-            stdin=subprocess.DEVNULL,
-            check=False,
+            argv, cwd=CHECKOUT, stdout=out, stderr=out, stdin=subprocess.DEVNULL, check=False
         )
     if made.returncode != 0:
         tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:]

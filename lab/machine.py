@@ -26,16 +26,7 @@ from lab.guard import CHECKOUT, require
 from lab.image import Image, cache_root
 from lab.network import Network
 
-_NAMESPACES = (
-    "--mount",
-    "--pid",
-    "--net",
-    "--uts",
-    "--ipc",
-    "--cgroup",
-    "--root",
-    "--wd",
-)
+_NAMESPACES = ("--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup", "--root", "--wd")
 
 # systemd-nspawn --keep-unit ends with 133 to say that the machine wants to boot again.
 _SUPERVISE = """
@@ -77,39 +68,15 @@ class Machine(Box):
         short = name.partition(".")[0]
         self._supervisor = subprocess.Popen(
             [
-                *(
-                    "unshare",
-                    "--mount",
-                    "--pid",
-                    "--net",
-                    "--ipc",
-                    "--fork",
-                    "--kill-child",
-                    "--mount-proc",
-                ),
-                *(
-                    "sh",
-                    str(CHECKOUT / "lab" / "machine.sh"),
-                    str(image.root),
-                    str(scratch),
-                    short,
-                ),
+                *("unshare", "--mount", "--pid", "--net", "--ipc", "--fork", "--kill-child", "--mount-proc"),
+                *("sh", str(CHECKOUT / "lab" / "machine.sh"), str(image.root), str(scratch), short),
                 *(hosts_file(name), resolv_conf(nameserver)),
-                *(
-                    sys.executable,
-                    "-ISc",
-                    _SUPERVISE,
-                    *_nspawn(scratch / "root", short),
-                ),
+                *(sys.executable, "-ISc", _SUPERVISE, *_nspawn(scratch / "root", short)),
             ],
             stdin=subprocess.PIPE,
             stdout=self._console,
             stderr=self._console,
-            env={
-                **os.environ,
-                "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1",
-                "SYSTEMD_LOG_LEVEL": "warning",
-            },
+            env={**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1", "SYSTEMD_LOG_LEVEL": "warning"},
         )
         try:
             self._inner = child_of(self._supervisor.pid)
@@ -126,16 +93,14 @@ class Machine(Box):
     def failed_units(self) -> list[str]:
         """Units that systemd says failed."""
         listed = self.run(
-            ["systemctl", "list-units", "--failed", "--plain", "--no-legend"],
-            check=False,
+            ["systemctl", "list-units", "--failed", "--plain", "--no-legend"], check=False
         ).stdout
         return [line.split()[0] for line in listed.splitlines() if line.strip()]
 
     def journal(self, unit: str | None = None) -> str:
         """The journal since boot, of one unit or all."""
         return self.run(
-            ["journalctl", "--no-pager", "-b", *(("-u", unit) if unit else ())],
-            check=False,
+            ["journalctl", "--no-pager", "-b", *(("-u", unit) if unit else ())], check=False
         ).stdout
 
     def console(self) -> str:
@@ -178,9 +143,7 @@ class Machine(Box):
             left = max(1.0, deadline - time.monotonic())
             try:
                 state = self.run(
-                    ["systemctl", "is-system-running", "--wait"],
-                    check=False,
-                    timeout=left,
+                    ["systemctl", "is-system-running", "--wait"], check=False, timeout=left
                 ).stdout.strip()
             except subprocess.TimeoutExpired:
                 state = "still starting"
@@ -196,12 +159,6 @@ def _nspawn(root: Path, hostname: str) -> list[str]:
         *("systemd-nspawn", "--boot", "--quiet", f"--directory={root}"),
         *(f"--machine=lab-{uuid.uuid4().hex[:10]}", f"--hostname={hostname}"),
         *("--register=no", "--keep-unit", "--network-namespace-path=/proc/self/ns/net"),
-        *(
-            "--console=read-only",
-            "--resolv-conf=off",
-            "--timezone=off",
-            "--link-journal=no",
-            "--settings=no",
-        ),
+        *("--console=read-only", "--resolv-conf=off", "--timezone=off", "--link-journal=no", "--settings=no"),
         f"--bind-ro={CHECKOUT}:/src/mailseal",
     ]

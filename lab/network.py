@@ -29,15 +29,7 @@ class Network:
     def __init__(self) -> None:
         require()
         self._holder = subprocess.Popen(
-            [
-                "unshare",
-                "--net",
-                "--fork",
-                "--kill-child",
-                sys.executable,
-                "-ISc",
-                _HOLD,
-            ],
+            ["unshare", "--net", "--fork", "--kill-child", sys.executable, "-ISc", _HOLD],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )

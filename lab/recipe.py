@@ -30,15 +30,7 @@ HOSTNAME = "mail.example.test"
 USER, PASSWORD = "alice", "wonderland"
 
 PACKAGES = (
-    *(
-        "systemd",
-        "systemd-sysv",
-        "iproute2",
-        "iputils-ping",
-        "procps",
-        "strace",
-        "less",
-    ),
+    *("systemd", "systemd-sysv", "iproute2", "iputils-ping", "procps", "strace", "less"),
     *(
         "python3",
         "python3-venv",
@@ -84,7 +76,6 @@ from mailseal.cli.main import main
 sys.exit(main())
 """
 
-_HOST_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 _BUILD_BUNDLE = "/root/build-bundle.crt"
 
 
@@ -104,6 +95,29 @@ def requirements_for(package: str, pins: str) -> str:
     return "".join(block.rstrip() + "\n" for block in blocks if block.split("==")[0] in wanted)
 
 
+def host_bundle() -> Path | None:
+    """The roots that this host trusts, where its own tools are told to look for them."""
+    named = (os.environ.get(name) for name in ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"))
+    for path in (*named, "/etc/ssl/certs/ca-certificates.crt"):
+        if path and Path(path).is_file():
+            return Path(path)
+    return None
+
+
+def host_indexes() -> dict[str, str]:
+    """Package indexes of the host's pip in place of the public one, as pip's environment variables."""
+    told = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
+    )
+    found = {}
+    for line in told.stdout.splitlines():
+        key, _, value = line.partition("=")
+        name = key.rpartition(".")[2]
+        if name in ("index-url", "extra-index-url"):
+            found[f"PIP_{name.upper().replace('-', '_')}"] = value.strip("'")
+    return found
+
+
 class Build:
     """One image on its way: `root` grows from nothing to a whole Debian."""
 
@@ -111,6 +125,7 @@ class Build:
         self.release = release
         self.root = root
         self.cache = cache
+        self._indexes = host_indexes()
 
     def make(self) -> None:
         """Every stage in order; a failing command ends the build with its exit status."""
@@ -124,24 +139,14 @@ class Build:
         for path in lent:
             path.unlink(missing_ok=True)
         self._write("/etc/resolv.conf", "")
-        self._write(
-            "/etc/hosts",
-            f"127.0.0.1 localhost\n127.0.1.1 {HOSTNAME} mail\n::1 localhost\n",
-        )
+        self._write("/etc/hosts", f"127.0.0.1 localhost\n127.0.1.1 {HOSTNAME} mail\n::1 localhost\n")
         self._write("/etc/machine-id", "")
 
     def _bootstrap(self) -> None:
         mirror = sources_for(self.release)[0].uri
         debs = self._cached("debs")
         _run(
-            [
-                "debootstrap",
-                "--variant=minbase",
-                f"--cache-dir={debs}",
-                self.release,
-                str(self.root),
-                mirror,
-            ],
+            ["debootstrap", "--variant=minbase", f"--cache-dir={debs}", self.release, str(self.root), mirror],
             env={
                 **os.environ,
                 "DEBOOTSTRAP_DIR": os.environ.get("DEBOOTSTRAP_DIR", "/usr/share/debootstrap"),
@@ -153,14 +158,7 @@ class Build:
             (self.root / directory).mkdir(parents=True, exist_ok=True)
         _run(["mount", "-t", "proc", "proc", str(self.root / "proc")])
         _run(["mount", "--rbind", "/dev", str(self.root / "dev")])
-        _run(
-            [
-                "mount",
-                "--bind",
-                str(self._cached("debs")),
-                str(self.root / "var/cache/apt/archives"),
-            ]
-        )
+        _run(["mount", "--bind", str(self._cached("debs")), str(self.root / "var/cache/apt/archives")])
         pip = self.root / "var/cache/pip"
         pip.mkdir(parents=True)
         _run(["mount", "--bind", str(self._cached("pip")), str(pip)])
@@ -174,14 +172,12 @@ class Build:
         self._write("/etc/hosts", f"127.0.1.1 {HOSTNAME} mail\n{own_hosts}")
         self._write("/etc/hostname", "mail\n")
         settings = subprocess.run(
-            ["apt-config", "dump", "Acquire"],
-            capture_output=True,
-            text=True,
-            check=True,
+            ["apt-config", "dump", "Acquire"], capture_output=True, text=True, check=True
         ).stdout
         lent = [self._write("/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n", 0o755)]
-        if _HOST_BUNDLE.exists():
-            lent.append(self._write(_BUILD_BUNDLE, _HOST_BUNDLE.read_text(encoding="utf-8")))
+        bundle = host_bundle()
+        if bundle is not None:
+            lent.append(self._write(_BUILD_BUNDLE, bundle.read_text(encoding="utf-8")))
             settings += f'Acquire::https::CaInfo "{_BUILD_BUNDLE}";\n'
         lent.append(self._write("/etc/apt/apt.conf.d/99lab-build", settings))
         unsafe = "force-unsafe-io\npath-exclude=/usr/share/man/*\npath-exclude=/usr/share/locale/*\n"
@@ -191,13 +187,7 @@ class Build:
     def _packages(self) -> None:
         self._chroot("apt-get", "update", "-q")
         self._chroot("debconf-set-selections", stdin=PRESEED)
-        quiet = (
-            "-q",
-            "-y",
-            "--no-install-recommends",
-            "-o",
-            "APT::Keep-Downloaded-Packages=true",
-        )
+        quiet = ("-q", "-y", "--no-install-recommends", "-o", "APT::Keep-Downloaded-Packages=true")
         self._chroot("apt-get", "install", *quiet, *PACKAGES)
         shutil.rmtree(self.root / "var/lib/apt/lists")
         (self.root / "var/lib/apt/lists/partial").mkdir(parents=True)
@@ -209,25 +199,11 @@ class Build:
         build_pins = requirements_for("hatchling", (pins / "dev.txt").read_text(encoding="utf-8"))
         self._write("/root/build.txt", build_pins)
         venv = str(Path(LAB_PYTHON).parent.parent)
-        pip = (
-            LAB_PYTHON,
-            "-m",
-            "pip",
-            "--cache-dir=/var/cache/pip",
-            "--disable-pip-version-check",
-            "-q",
-        )
+        pip = (LAB_PYTHON, "-m", "pip", "--cache-dir=/var/cache/pip", "--disable-pip-version-check", "-q")
         self._chroot("/usr/bin/python3", "-m", "venv", venv)
         for wanted in ("/root/runtime.txt", "/root/build.txt"):
             self._chroot(
-                *pip,
-                "download",
-                "--only-binary=:all:",
-                "--require-hashes",
-                "-d",
-                WHEELHOUSE,
-                "-r",
-                wanted,
+                *pip, "download", "--only-binary=:all:", "--require-hashes", "-d", WHEELHOUSE, "-r", wanted
             )
         offline = ("--no-index", f"--find-links={WHEELHOUSE}")
         self._chroot(*pip, "install", *offline, "--require-hashes", "-r", "/root/runtime.txt")
