@@ -55,7 +55,8 @@ class ServiceWish:
 
     `certificates` holds one entry a key type, the preferred first, and is
     empty while nothing has been issued. `primary` is the name that the host
-    goes by (and that its web site is named after).
+    goes by (and that its web site is named after). `submission` asks Postfix
+    for the ports 587 and 465 where its master.cf lacks them and a login works.
     """
 
     certificates: tuple[KeyFiles, ...] = ()
@@ -63,6 +64,7 @@ class ServiceWish:
     primary: str = ""
     challenge: ChallengeWish | None = None
     redirect_to_https: bool = True
+    submission: bool = False
 
 
 @dataclass(frozen=True, slots=True)

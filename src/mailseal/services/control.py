@@ -24,7 +24,7 @@ def systemd_is_init(system: System) -> bool:
 
 
 def systemctl_restart(unit: str, title: str) -> Command:
-    """Starts the unit anew, or for the first time. `reset-failed` is not needed: restart clears a failed state."""
+    """Starts the unit anew, or for the first time."""
     return Command(("systemctl", "restart", unit), timeout=120.0, why=f"{title} starts anew")
 
 
