@@ -49,8 +49,8 @@ def cache_root() -> Path:
 
 def key(release: str) -> str:
     """The name of what an image of `release` is made from."""
-    pins = (CHECKOUT / "requirements" / "runtime.txt").read_text(encoding="utf-8")
-    parts = (release, str(recipe.VERSION), " ".join(recipe.PACKAGES), pins)
+    runtime, build = recipe.pins()
+    parts = (release, str(recipe.VERSION), " ".join(recipe.PACKAGES), runtime, build)
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
 

@@ -79,12 +79,12 @@ sys.exit(main())
 _BUILD_BUNDLE = "/root/build-bundle.crt"
 
 
-def requirements_for(package: str, pins: str) -> str:
+def requirements_for(package: str, pinned: str) -> str:
     """The pinned lines of `package` and of all it pulls in, cut out of a whole requirements file.
 
     uv writes behind each pin who asked for it (`# via …`); followed from the wanted package on.
     """
-    blocks = re.split(r"\n(?=\S)(?!#)", pins)
+    blocks = re.split(r"\n(?=\S)(?!#)", pinned)
     wanted, before = {package}, set[str]()
     while wanted != before:
         before = set(wanted)
@@ -116,6 +116,13 @@ def host_indexes() -> dict[str, str]:
         if name in ("index-url", "extra-index-url"):
             found[f"PIP_{name.upper().replace('-', '_')}"] = value.strip("'")
     return found
+
+
+def pins() -> tuple[str, str]:
+    """Requirements with hashes: of mailseal, and of what builds its wheel."""
+    folder = CHECKOUT / "requirements"
+    development = (folder / "dev.txt").read_text(encoding="utf-8")
+    return (folder / "runtime.txt").read_text(encoding="utf-8"), requirements_for("hatchling", development)
 
 
 class Build:
@@ -194,10 +201,9 @@ class Build:
 
     def _python(self) -> None:
         """A wheelhouse for installing offline, and an interpreter that has the dependencies."""
-        pins = CHECKOUT / "requirements"
-        self._write("/root/runtime.txt", (pins / "runtime.txt").read_text(encoding="utf-8"))
-        build_pins = requirements_for("hatchling", (pins / "dev.txt").read_text(encoding="utf-8"))
-        self._write("/root/build.txt", build_pins)
+        runtime, build = pins()
+        self._write("/root/runtime.txt", runtime)
+        self._write("/root/build.txt", build)
         venv = str(Path(LAB_PYTHON).parent.parent)
         pip = (LAB_PYTHON, "-m", "pip", "--cache-dir=/var/cache/pip", "--disable-pip-version-check", "-q")
         self._chroot("/usr/bin/python3", "-m", "venv", venv)
