@@ -195,6 +195,9 @@ class MemoryFiles:
                     disk.new(here, part, "directory", replace(here.metadata, mode=0o755))
                     made += 1
                 here = down(self._body.disk, here, part, shown)
+            if below[-1] in here.entries:
+                self._body.effect("unlink", shown)
+                disk.drop(here, below[-1])
             self._body.effect("create", shown)
             new = disk.new(here, below[-1], "file", replace(here.metadata, mode=0o644))
             self._write(new, shown, content)

@@ -146,8 +146,9 @@ class Files(Protocol):
 
         `below` are the components from `root` to the file. Each is opened from its parent's descriptor,
         no symbolic link is followed where anybody but root could have made it, and whatever is created
-        is created with the rights of the owner of the directory it goes into. Returns how many
-        directories (the innermost ones) had to be made for it.
+        is created with the rights of the owner of the directory it goes into. A file or link that
+        stood there is unlinked first, never opened. Returns how many directories (the innermost ones)
+        had to be made for it.
         """
         ...
 
