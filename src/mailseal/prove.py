@@ -1,0 +1,236 @@
+"""The proof: every endpoint asked, by real handshakes, until it serves what it should.
+
+After a reload old processes still answer for a moment: Postfix's until they
+have served their client, Dovecot's for some milliseconds. So `prove` asks
+again whatever time may heal, and then goes on asking the essential questions
+until every endpoint was right several times in a row, or the deadline passed.
+`look` asks once and waits for nothing: that is the picture before a switch.
+
+Promises: never logs in; changes nothing; whatever an endpoint does is in the
+verdict and not an exception. Does not prove the way that the world takes: the
+listening addresses are asked, from this machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from mailseal.chains import TrustAnchors
+from mailseal.judge.answer import Surroundings
+from mailseal.judge.expect import Expectation, ExpectedLeaf, PublicFile
+from mailseal.judge.verdict import Judged, Verdict, assess, verdict
+from mailseal.judge.verdict import worse as _worse
+from mailseal.model import AppProtocol, Endpoint, Finding, Identifier, TlsMode
+from mailseal.probes import PATIENCE, ask_many
+from mailseal.probes.base import Question
+from mailseal.services.base import Facts
+from mailseal.system import System
+
+DEADLINE = 30.0  # seconds that old processes are given to go
+IN_A_ROW = 3
+_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
+
+# What waiting may heal: a daemon that starts, an old process, a map that is being built.
+TRANSIENT = frozenset(
+    {
+        "endpoint-unreachable",
+        "endpoint-silent",
+        "starttls-missing",
+        "starttls-refused",
+        "handshake-failed",
+        "key-family-missing",
+        "leaf-differs",
+        "challenge-not-served",
+        "redirect-missing",
+    }
+)
+
+
+async def look(
+    system: System,
+    expectations: Sequence[Expectation],
+    anchors: TrustAnchors | None,
+    *,
+    timeout: float = PATIENCE,
+    in_flight: int = 16,
+) -> Verdict:
+    """Asks everything once. `timeout` (seconds) bounds each question."""
+    asking = _Asking(system, expectations, anchors, timeout, in_flight)
+    await asking.ask(asking.questions)
+    return asking.verdict()
+
+
+async def prove(
+    system: System,
+    expectations: Sequence[Expectation],
+    anchors: TrustAnchors | None,
+    *,
+    deadline_seconds: float = DEADLINE,
+    in_a_row: int = IN_A_ROW,
+    timeout: float = PATIENCE,
+    in_flight: int = 16,
+) -> Verdict:
+    """Asks until every endpoint was right `in_a_row` times, or until nothing can heal, or the deadline has passed."""
+    asking = _Asking(system, expectations, anchors, timeout, in_flight)
+    due, streak, pause = asking.questions, 0, _PAUSE
+    while True:
+        await asking.ask(due)
+        unhealed = asking.unhealed()
+        streak = 0 if unhealed else streak + 1
+        if streak >= in_a_row or asking.seconds >= deadline_seconds:
+            return asking.verdict()
+        pause = min(pause * 1.6, _LONGEST_PAUSE) if unhealed else _PAUSE
+        await system.clock.sleep_async(pause)
+        due = unhealed or asking.essential
+
+
+@dataclass(slots=True)
+class _Asking:
+    """The state of one look: the last answer to each question, judged."""
+
+    system: System
+    expectations: Sequence[Expectation]
+    anchors: TrustAnchors | None
+    timeout: float
+    in_flight: int
+    own: tuple[str, ...] = field(init=False)
+    began: float = field(init=False)
+    judged: dict[Question, Judged] = field(default_factory=dict)
+    of: dict[Question, Expectation] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.own = self.system.network.own_addresses()
+        self.began = self.system.clock.monotonic()
+        for expectation in self.expectations:
+            for question in expectation.questions(self.own):
+                self.of[question] = expectation
+
+    @property
+    def questions(self) -> tuple[Question, ...]:
+        return tuple(self.of)
+
+    @property
+    def essential(self) -> tuple[Question, ...]:
+        return tuple(dict.fromkeys(q for wanted in self.expectations for q in wanted.essential(self.own)))
+
+    @property
+    def seconds(self) -> float:
+        return self.system.clock.monotonic() - self.began
+
+    async def ask(self, questions: Sequence[Question]) -> None:
+        answers = await ask_many(
+            questions, self.system.network, timeout=self.timeout, in_flight=self.in_flight
+        )
+        around = Surroundings(self.system.clock.now(), self.anchors, self.own)
+        for answer in answers:
+            question = answer.question
+            self.judged[question] = assess(answer, self.of[question], around, self.judged.get(question))
+
+    def unhealed(self) -> tuple[Question, ...]:
+        return tuple(
+            question
+            for question, one in self.judged.items()
+            if any(finding.code in TRANSIENT for finding in one.findings)
+        )
+
+    def verdict(self) -> Verdict:
+        return verdict(self.judged.values(), self.seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Prover:
+    """Asks the endpoints of services, judges what they serve, and compares two such looks.
+
+    `identifiers` are the names that every endpoint should carry, `primary`
+    the one that the default certificate must be good for; `leaves` what was
+    issued, one a key family; `public_file` a challenge to fetch from every
+    web endpoint in the clear; `redirect` whether those send browsers to https.
+    """
+
+    system: System
+    anchors: TrustAnchors | None
+    identifiers: tuple[Identifier, ...]
+    primary: str = ""
+    leaves: tuple[ExpectedLeaf, ...] = ()
+    public_file: PublicFile | None = None
+    redirect: bool = False
+    deadline_seconds: float = DEADLINE
+    timeout: float = PATIENCE
+    in_flight: int = 16
+
+    def look(self, facts: Sequence[Facts]) -> Verdict:
+        """Asks every endpoint once and judges what is served, whatever it is."""
+        wanted = expectations(_endpoints(facts), self.identifiers, primary=self.primary)
+        return asyncio.run(
+            look(self.system, wanted, self.anchors, timeout=self.timeout, in_flight=self.in_flight)
+        )
+
+    def prove(self, facts: Sequence[Facts]) -> Verdict:
+        """Asks until every endpoint serves what it should several times in a row, or the deadline passes."""
+        wanted = expectations(
+            _endpoints(facts),
+            self.identifiers,
+            primary=self.primary,
+            leaves=self.leaves,
+            public_file=self.public_file,
+            redirect=self.redirect,
+        )
+        return asyncio.run(
+            prove(
+                self.system,
+                wanted,
+                self.anchors,
+                deadline_seconds=self.deadline_seconds,
+                timeout=self.timeout,
+                in_flight=self.in_flight,
+            )
+        )
+
+    def worse(self, before: Verdict, after: Verdict) -> tuple[Finding, ...]:
+        """What worked before and does not now, or is served less well."""
+        return _worse(before, after)
+
+
+def expectations(
+    endpoints: Iterable[Endpoint],
+    identifiers: Iterable[Identifier],
+    *,
+    primary: str = "",
+    leaves: Sequence[ExpectedLeaf] = (),
+    public_file: PublicFile | None = None,
+    redirect: bool = False,
+) -> tuple[Expectation, ...]:
+    """The same for every endpoint: these names, these leaves; the web's part for web endpoints only."""
+    names = tuple(dict.fromkeys(_askable(identifier) for identifier in identifiers))
+    wanted = []
+    for endpoint in dict.fromkeys(endpoints):
+        clear = endpoint.tls is TlsMode.NONE
+        if clear and endpoint.protocol is not AppProtocol.HTTP:
+            continue
+        wanted.append(
+            Expectation(
+                endpoint,
+                names,
+                default_name="" if clear or endpoint.protocol is AppProtocol.HTTP else primary,
+                leaves=() if clear else tuple(leaves),
+                redirect=redirect and clear,
+                public_file=public_file if clear else None,
+            )
+        )
+    return tuple(wanted)
+
+
+def worse(before: Verdict, after: Verdict) -> tuple[Finding, ...]:
+    """What worked before and does not now, or is served less well; see `mailseal.judge.verdict.worse`."""
+    return _worse(before, after)
+
+
+def _askable(identifier: Identifier) -> str:
+    """A name that a client could ask for: for a wildcard any one below it."""
+    return f"mailseal{identifier.value[1:]}" if identifier.is_wildcard else identifier.value
+
+
+def _endpoints(facts: Sequence[Facts]) -> tuple[Endpoint, ...]:
+    return tuple(endpoint for one in facts for endpoint in one.endpoints)
