@@ -70,7 +70,7 @@ def ensure(release: str) -> Image:
         with _locked(images / f"{release}.making") as lock:
             if not root.exists():
                 _make(release, root, lock)
-                _prune(release, root)
+                prune(release, root)
     return Image(release, root, lease)
 
 
@@ -102,7 +102,7 @@ def _make(release: str, root: Path, lock: int) -> None:
     making.rename(root)
 
 
-def _prune(release: str, keep: Path) -> None:
+def prune(release: str, keep: Path) -> None:
     """Takes away older images of the release that no process has a lease on."""
     for old in keep.parent.glob(f"{release}-*"):
         if old.is_dir() and old != keep:
