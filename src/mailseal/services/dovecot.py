@@ -24,7 +24,6 @@ never sees that they do not fit together.
 
 from __future__ import annotations
 
-import ipaddress
 import posixpath
 from collections.abc import Iterator, Sequence
 
@@ -33,6 +32,7 @@ from mailseal.services import dovecot_audit
 from mailseal.services import dovecot_conf as conf
 from mailseal.services.base import Rehearsal, Rendering, ServiceSettings, ServiceWish
 from mailseal.services.dovecot_facts import BASE_DIR, CONFIG_DIR, LONE_FILE, DovecotFacts, observe
+from mailseal.services.reach import lent_addresses
 from mailseal.system import System
 
 _HEADER = """\
@@ -94,11 +94,10 @@ class Dovecot:
         )
 
     def rehearsal(self, facts: DovecotFacts) -> Rehearsal | None:
-        # Postfix's private folder is among the socket folders: a second Dovecot must not take its auth socket.
-        scratch = (facts.base_dir, facts.state_dir, *facts.socket_dirs)
+        # Postfix's private folder is among the scratch: a second Dovecot must not take its auth socket away.
         return Rehearsal(
-            scratch=scratch,
-            prepare=tuple(_addresses(facts)),
+            scratch=facts.scratch,
+            prepare=tuple(lent_addresses(facts.endpoints, self.title)),
             start=Command((facts.programs[0], "-F", "-c", facts.main), why="a throw-away Dovecot"),
         )
 
@@ -179,16 +178,6 @@ def _obstacles(wish: ServiceWish, facts: DovecotFacts) -> Iterator[Finding]:
             expected="two: Dovecot has one alternative certificate",
             why="The third is served by the other services only.",
         )
-
-
-def _addresses(facts: DovecotFacts) -> Iterator[Command]:
-    """In a network namespace of its own the rehearsal needs the addresses that `listen` names."""
-    for address in dict.fromkeys(endpoint.address for endpoint in facts.endpoints):
-        parsed = ipaddress.ip_address(address)
-        if not parsed.is_loopback:
-            net = f"{address}/{parsed.max_prefixlen}"
-            argv = ("ip", "address", "add", net, "dev", "lo", *(("nodad",) if parsed.version == 6 else ()))
-            yield Command(argv, why="an address that Dovecot listens on")
 
 
 __all__ = ["BASE_DIR", "CONFIG_DIR", "Dovecot", "DovecotFacts", "drop_in"]

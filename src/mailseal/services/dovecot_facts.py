@@ -19,10 +19,9 @@ endpoint, but it is told.
 
 from __future__ import annotations
 
-import ipaddress
 import posixpath
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from mailseal.errors import SystemFault
@@ -30,6 +29,7 @@ from mailseal.model import AppProtocol, Endpoint, TlsMode
 from mailseal.services import dovecot_conf as conf
 from mailseal.services.base import ConfiguredCertificate, ServiceSettings
 from mailseal.services.dovecot_conf import Scope, Setting
+from mailseal.services.reach import coverable, has_ipv6, reachable
 from mailseal.system import Files, System
 
 CONFIG_DIR = "/etc/dovecot"
@@ -121,8 +121,7 @@ class DovecotFacts:
     names: tuple[str, ...] = ()
     haproxy_ports: tuple[int, ...] = ()
     base_dir: str = BASE_DIR
-    state_dir: str = STATE_DIR
-    socket_dirs: tuple[str, ...] = ()  # where it makes sockets outside base_dir
+    scratch: tuple[str, ...] = ()  # where it makes sockets and keeps state
     config_error: str = ""
     kind: str = "dovecot"
 
@@ -156,7 +155,7 @@ def observe(system: System, settings: ServiceSettings) -> DovecotFacts | None:
     kept = tuple(s for s in everything if s.name in dialect.tls_names)
     base_dir = _global(everything, "base_dir", BASE_DIR)
     endpoints, haproxy_ports = (
-        _endpoints(everything, version, _has_ipv6(system.files)) if said.ok else ((), ())
+        _endpoints(everything, version, has_ipv6(system.files)) if said.ok else ((), ())
     )
     included = drop_in == posixpath.join(config_dir, DROP_IN)
     return DovecotFacts(
@@ -176,8 +175,9 @@ def observe(system: System, settings: ServiceSettings) -> DovecotFacts | None:
         names=_names(everything),
         haproxy_ports=haproxy_ports,
         base_dir=base_dir,
-        state_dir=_global(everything, "state_dir", STATE_DIR),
-        socket_dirs=_socket_dirs(everything, base_dir),
+        scratch=coverable(
+            system.files, (base_dir, _global(everything, "state_dir", STATE_DIR), *_socket_dirs(everything))
+        ),
         config_error="" if said.ok else said.said,
     )
 
@@ -229,14 +229,6 @@ def _global(settings: Iterable[Setting], name: str, default: str) -> str:
         if setting.name == name and not setting.scope:
             return setting.value or default
     return default
-
-
-def _has_ipv6(files: Files) -> bool:
-    """Whether any interface has an IPv6 address; without, Dovecot skips `::` silently."""
-    try:
-        return bool(files.read("/proc/net/if_inet6").strip())
-    except SystemFault:
-        return False
 
 
 def _running(files: Files, base_dir: str) -> bool:
@@ -316,25 +308,6 @@ def _listeners(
     return found
 
 
-def reachable(listen: str, ipv6: bool) -> Iterator[str]:
-    """The addresses at which a `listen` value can be met from this machine; names in it are passed over."""
-    for part in listen.replace(",", " ").split():
-        if part == "*":
-            yield "127.0.0.1"
-        elif part in ("::", "[::]"):
-            if ipv6:
-                yield "::1"
-        else:
-            try:
-                address = ipaddress.ip_address(part.strip("[]"))
-            except ValueError:
-                continue
-            if address.is_unspecified:
-                yield "127.0.0.1" if address.version == 4 else "::1"
-            elif ipv6 or address.version == 4:
-                yield str(address)
-
-
 def _configured(
     effective: tuple[Setting, ...],
     written: tuple[Setting, ...],
@@ -382,15 +355,14 @@ def _names(settings: Iterable[Setting]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.lower() for name in found))
 
 
-def _socket_dirs(settings: Iterable[Setting], base_dir: str) -> tuple[str, ...]:
+def _socket_dirs(settings: Iterable[Setting]) -> tuple[str, ...]:
+    """Folders of other programs in which Dovecot makes sockets: Postfix's private one, most often."""
     found = []
     for setting in settings:
         for part in setting.scope:
             kind, _, path = part.partition(" ")
             if kind in ("unix_listener", "fifo_listener") and path.startswith("/"):
-                directory = posixpath.dirname(path)
-                if not (directory + "/").startswith(base_dir + "/"):
-                    found.append(directory)
+                found.append(posixpath.dirname(path))
     return tuple(dict.fromkeys(found))
 
 
