@@ -218,6 +218,8 @@ class OrderDesk:
             raise Refused("malformed", "no such challenge", 404)
         if signed.payload and json.loads(signed.payload) != {}:
             raise Refused("malformed", "a challenge is answered with an empty object")
+        if signed.payload and self.rules.answers_once and authz.answered:
+            raise Refused("malformed", "the challenge cannot be answered again")
         if signed.payload and not authz.answered and self._settled(authz).status == "pending":
             token = authz.tokens[kind]
             expected = f"{token}.{fake_jws.thumbprint(account.key)}"

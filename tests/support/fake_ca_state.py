@@ -38,6 +38,7 @@ class Rules:
     reuse_authorizations: timedelta = 30 * DAY
     order_lifetime: timedelta = 7 * DAY
     nonces_refused: float = 0.0  # the share of good nonces that is refused on purpose
+    answers_once: bool = True  # Pebble refuses a second answer to a challenge, Boulder does not
     validation_takes: float = 0.0
     issuance_takes: float = 0.0
     poll_retry_after: str | None = None

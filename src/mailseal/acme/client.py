@@ -13,9 +13,9 @@ with an empty payload (POST-as-GET). `AcmeClient.post` promises:
 * at most `in_flight` requests are under way at once, so that many orders share
   few connections and few nonces.
 
-A repeated request is safe: each carries a nonce that works once, a second
-newOrder is an order that nobody finalizes, a second finalize is answered with
-the order's state. It does not keep the account or any order: callers do.
+A repeated request does no harm: a second newOrder is an order that nobody
+finalizes; a second answer or finalize may be refused, and whoever sent it then
+looks at what became of the first. It does not keep accounts or orders: callers do.
 """
 
 from __future__ import annotations

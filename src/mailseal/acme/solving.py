@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from mailseal.acme.client import AcmeClient, together
 from mailseal.acme.jws import b64
 from mailseal.acme.messages import Authorization, Challenge, Order
-from mailseal.acme.orders import authorizations, read_authorization
+from mailseal.acme.orders import authorization, authorizations, read_authorization
 from mailseal.acme.polling import poll
 from mailseal.acme.ports import Solver
-from mailseal.acme.problems import Problem, ProblemIdentifier, ValidationFailed, compound
+from mailseal.acme.problems import AcmeProblem, Problem, ProblemIdentifier, ValidationFailed, compound
 from mailseal.acme.urls import check_token
 from mailseal.errors import ChallengeError, MailsealError
 
@@ -99,7 +99,14 @@ async def _answer(client: AcmeClient, task: _Task) -> Authorization:
     doing = f"to validate {task.authorization.name}"
     told = None
     if task.challenge.status == "pending":
-        told = (await client.post(task.challenge.url, b"{}", doing=doing)).retry_after
+        try:
+            told = (await client.post(task.challenge.url, b"{}", doing=doing)).retry_after
+        except AcmeProblem:
+            # Some servers refuse an answer that comes twice, as after a connection that broke off.
+            seen = await authorization(client, url)
+            again = seen.challenge(task.challenge.type)
+            if seen.status == "pending" and (again is None or again.status == "pending"):
+                raise
     return await poll(
         client,
         url,

@@ -170,6 +170,26 @@ def test_an_interrupted_order_is_resumed_and_not_bought_twice(stage: str) -> Non
     assert desk.solver.left == 0
 
 
+@pytest.mark.parametrize("path", ["/new-order", "/chall", "/order"])
+@pytest.mark.parametrize("answers_once", [True, False])
+def test_an_answer_that_got_lost_is_asked_for_again(path: str, answers_once: bool) -> None:
+    desk = Desk(Rules(answers_once=answers_once, validation_takes=2, issuance_takes=2))
+    ask = desk.ca.request
+    lost: list[str] = []
+
+    async def request(method, url, **options):  # type: ignore[no-untyped-def]
+        answer = await ask(method, url, **options)
+        if path in url and not lost:
+            lost.append(url)
+            raise NetworkFault("broken off")
+        return answer
+
+    desk.ca.request = request  # type: ignore[method-assign]
+    run_obtain(desk, "mail.example.org")
+    assert lost
+    assert len(desk.ca.state.issued) == 1
+
+
 def test_a_finished_order_is_downloaded_again() -> None:
     desk = Desk()
     csr = request_for(names("mail.example.org"))
