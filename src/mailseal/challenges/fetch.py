@@ -213,6 +213,10 @@ async def _read_head(reader: asyncio.StreamReader) -> ResponseHead:
         try:
             raw = await reader.readuntil(HEAD_END)
         except asyncio.IncompleteReadError as error:
+            if not error.partial:  # no answer at all, as when a connection is refused late
+                raise NetworkFault(
+                    "No answer came", reason="it hung up without a word", errno=errno.ECONNRESET
+                ) from error
             raise Malformed("it hung up before the head of its answer was whole") from error
         except asyncio.LimitOverrunError as error:
             raise Malformed("the head is too long") from error

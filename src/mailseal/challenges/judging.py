@@ -40,7 +40,8 @@ def judge(
         return _said(identifier, address, Reach.REFUTED, code, f"{got.detail}{_way(got.hops)}", mend)
     moved = got.address != address
     if got.trouble is Trouble.NO_HTTP:
-        mend = "" if ours else _wrong_address(identifier, address)
+        mend = "Another program has port 80: ss -ltnp 'sport = :80' names it."
+        mend = mend if ours else _wrong_address(identifier, address)
         return _said(
             identifier,
             address,

@@ -1,11 +1,12 @@
 """http-01 by a listener of our own: for a free port 80, or any port that a proxy forwards to (RFC 8555 section 8.3).
 
 The listener stands only while something is presented: the first `present`
-opens it, the last `clean_up` closes it, and `async with` holds it open in
-between. It answers GET and HEAD for exactly the tokens it was given, under
-any Host (a proxy may rewrite it, and the answer is no secret), and 404 for
-everything else. Requests are bounded in size and time, and one connection is
-one request. What already listens on the port is named in the error.
+opens it, the last `clean_up` closes it. `async with` holds it open in between,
+and closes it at its end whatever is still presented. It answers GET and HEAD
+for exactly the tokens it was given, under any Host (a proxy may rewrite it,
+and the answer is no secret), and 404 for everything else. Requests are bounded
+in size and time, and one connection is one request. What already listens on
+the port is named in the error.
 """
 
 from __future__ import annotations
@@ -75,6 +76,8 @@ class ListenerSolver:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._held -= 1
+        if self._held == 0:
+            self._answers.clear()
         await self._close_if_idle()
 
     def _forget(self, path: str, identifier: Identifier) -> None:

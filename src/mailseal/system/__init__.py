@@ -153,7 +153,7 @@ class Files(Protocol):
         ...
 
     def uproot(self, root: str, below: Sequence[str], *, directories: int = 0) -> None:
-        """Takes away what `plant` made, and the innermost `directories` where they are empty; gone already is no fault."""
+        """Takes away what `plant` made, and the innermost `directories` if they are empty; gone already is no fault."""
         ...
 
     def free_bytes(self, path: str) -> int:

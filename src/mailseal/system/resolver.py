@@ -11,9 +11,11 @@ this is about, does not read ours.
 from __future__ import annotations
 
 import ipaddress
+import socket
 import time
 from collections.abc import Sequence
 
+import dns.asyncbackend
 import dns.asyncquery
 import dns.exception
 import dns.flags
@@ -59,9 +61,7 @@ class SystemDns:
             wait = min(left, max(left / 3, SHORTEST_WAIT))
             for server, port in servers:
                 try:
-                    response, _ = await dns.asyncquery.udp_with_fallback(
-                        query, server, timeout=wait, port=port, ignore_unexpected=True, ignore_trailing=True
-                    )
+                    response = await _exchange(query, server, port, wait)
                 except (dns.exception.Timeout, TimeoutError):
                     trouble = f"{server} did not answer within {timeout:g} s"
                     continue
@@ -77,6 +77,27 @@ class SystemDns:
             if not trouble.endswith(" s"):  # refused at once: asking again at once would only spin
                 break
         raise NetworkFault(f"No resolver answered for {name} {rdtype}", reason=trouble)
+
+
+async def _exchange(
+    query: dns.message.QueryMessage, server: str, port: int, timeout: float
+) -> dns.message.Message:
+    """One exchange over a connected socket, which hears at once when nobody is there (ICMP)."""
+    backend = dns.asyncbackend.get_backend("asyncio")
+    family = socket.AF_INET6 if ":" in server else socket.AF_INET
+    made = backend.make_socket(family, socket.SOCK_DGRAM, 0, None, (server, port))  # type: ignore[no-untyped-call]
+    async with await made as connected:
+        response, _ = await dns.asyncquery.udp_with_fallback(
+            query,
+            server,
+            timeout=timeout,
+            port=port,
+            ignore_unexpected=True,
+            ignore_trailing=True,
+            udp_sock=connected,
+            backend=backend,
+        )
+    return response
 
 
 def _question(name: str, rdtype: str, checking_disabled: bool) -> dns.message.QueryMessage:

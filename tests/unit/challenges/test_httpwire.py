@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -114,18 +116,14 @@ def test_two_lengths_are_refused() -> None:
 
 @given(noise)
 def test_no_request_raises_anything_else(data: bytes) -> None:
-    try:
+    with contextlib.suppress(Malformed):
         assert parse_request(data).method
-    except Malformed:
-        pass
 
 
 @given(noise)
 def test_no_response_raises_anything_else(data: bytes) -> None:
-    try:
+    with contextlib.suppress(Malformed):
         body_length(parse_response_head(b"HTTP/1.1 200 OK\r\n" + data))
-    except Malformed:
-        pass
 
 
 @given(st.lists(st.binary(min_size=1, max_size=50), max_size=8), st.integers(0, 400))
@@ -138,10 +136,8 @@ def test_chunked_bodies(pieces: list[bytes], cut: int) -> None:
 
 @given(noise)
 def test_no_chunked_body_raises_anything_else(data: bytes) -> None:
-    try:
+    with contextlib.suppress(Malformed):
         unchunked(data)
-    except Malformed:
-        pass
 
 
 def test_our_own_responses_are_read_back() -> None:
