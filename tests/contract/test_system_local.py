@@ -13,9 +13,18 @@ import pytest
 
 from mailseal.errors import Locked, SystemFault
 from mailseal.system.local import LocalSystem
+from tests.support import traced
+from tests.support.memory import MemorySystem
 
 
-def test_a_daemon_left_behind_is_not_waited_for() -> None:
+def forbidden(pid: int) -> int:
+    raise PermissionError(errno.EPERM, "by a container's seccomp profile")
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["by pidfd", "by looking"])
+def test_a_daemon_left_behind_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, told: bool) -> None:
+    if not told:
+        monkeypatch.setattr(os, "pidfd_open", forbidden)
     began = time.monotonic()
     done = LocalSystem().processes.run(["sh", "-c", "echo started; sleep 3 & echo $!"])
     assert done.stdout.startswith("started\n")
@@ -155,3 +164,72 @@ def test_loading_it_loads_nothing_heavy() -> None:
         "rich",
         "msgspec",
     }
+
+
+CALLS = {
+    "openat": "create",
+    "mkdirat": "mkdir",
+    "write": "write",
+    "fchown": "chown",
+    "fchmod": "chmod",
+    "fsync": "fsync",
+    "renameat": "rename",
+    "symlinkat": "symlink",
+}
+NEVER = (
+    "open",
+    "creat",
+    "umask",
+    "chmod",
+    "fchmodat",
+    "chown",
+    "fchownat",
+    "rename",
+    "link",
+    "linkat",
+    "truncate",
+)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a file to another group")
+def test_the_calls_of_a_write(tmp_path: Path) -> None:
+    """As the kernel sees them: every file born 0600, never followed, and in the order that memory counts."""
+    processes, trace = LocalSystem().processes, tmp_path / "trace"
+    if processes.which("strace") is None:
+        pytest.skip("strace is not installed")
+    stage = tmp_path / "stage"
+    stage.mkdir()
+    watched = ",".join([*CALLS, "unlinkat", *NEVER])
+    done = processes.run(
+        [
+            "strace",
+            "-fy",
+            "-e",
+            f"trace={watched}",
+            "-o",
+            str(trace),
+            sys.executable,
+            traced.__file__,
+            str(stage),
+        ],
+        env={"PYTHONPATH": ":".join(sys.path), "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    if "PTRACE" in done.said:
+        pytest.skip("no tracing here")
+    assert done.ok, done.said
+    calls = []
+    for line in trace.read_text().splitlines():
+        call = line.split("(")[0].split()[-1]
+        if str(stage) not in line or (call == "openat" and "O_CREAT" not in line):
+            continue
+        if call == "openat":
+            assert line.split("O_WRONLY|", 1)[1].startswith("O_CREAT|O_EXCL|O_NOFOLLOW|O_CLOEXEC, 0600)")
+        if call == "mkdirat":
+            assert line.endswith(", 0700) = 0")
+        if call == "unlinkat":
+            calls.append("rmdir" if "AT_REMOVEDIR" in line else "unlink")
+        else:
+            calls.append(CALLS[call])
+    memory = MemorySystem()
+    traced.writes(memory.files, "/var/lib")
+    assert calls == [effect.kind for effect in memory.machine.effects]

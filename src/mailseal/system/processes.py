@@ -29,6 +29,7 @@ from mailseal.system.faults import reason_of
 MOST_OUTPUT = 16_777_216
 _DIRECTORIES = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 _GRACE = 2.0  # seconds between SIGTERM and SIGKILL when the time is up
+_LOOK_AGAIN = 0.01  # seconds between two looks whether it has ended, where the kernel does not tell
 _CHUNK = 1 << 16
 
 
@@ -162,6 +163,14 @@ def _has_ended(pid: int) -> bool:
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
+def _end_of(pid: int) -> int | None:
+    """A descriptor that can be read when the process has ended; None where a container forbids such."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None
+
+
 class _Talk:
     """Feeds a process and listens to it, until it ends."""
 
@@ -171,8 +180,9 @@ class _Talk:
         self.said: dict[int, bytearray] = {1: bytearray(), 2: bytearray()}
         self.too_much = False
         self.selector = selectors.DefaultSelector()
-        self.ended = os.pidfd_open(process.pid)
-        self.selector.register(self.ended, selectors.EVENT_READ, 0)
+        self.ended = _end_of(process.pid)
+        if self.ended is not None:
+            self.selector.register(self.ended, selectors.EVENT_READ, 0)
         for number, pipe in ((1, process.stdout), (2, process.stderr)):
             if pipe is not None:
                 os.set_blocking(pipe.fileno(), False)
@@ -187,8 +197,8 @@ class _Talk:
             left = deadline - time.monotonic()
             if left <= 0:
                 return False
-            ended = False
-            for key, _ in self.selector.select(left):
+            ended = self.ended is None and _has_ended(self.process.pid)
+            for key, _ in self.selector.select(left if self.ended is not None else min(left, _LOOK_AGAIN)):
                 if key.data == 0:
                     ended = True
                 elif key.data == -1:
@@ -238,7 +248,8 @@ class _Talk:
 
     def close(self) -> None:
         self.selector.close()
-        os.close(self.ended)
+        if self.ended is not None:
+            os.close(self.ended)
         for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
             if pipe is not None:
                 pipe.close()
