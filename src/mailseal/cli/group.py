@@ -26,7 +26,38 @@ class Entry:
     target: str
 
 
-COMMANDS: dict[str, Entry] = {}
+COMMANDS: dict[str, Entry] = {
+    "setup": Entry(
+        "mailseal setup",
+        "ask a few questions, write the configuration, apply it, prove it",
+        "mailseal.cli.setup:setup",
+    ),
+    "plan": Entry(
+        "mailseal plan",
+        "what apply would do: orders, changed files with their diffs",
+        "mailseal.cli.plan:plan",
+    ),
+    "apply": Entry(
+        "mailseal apply",
+        "do it and prove it, or take it back",
+        "mailseal.cli.apply:apply",
+    ),
+    "renew": Entry(
+        "mailseal renew",
+        "what the timer runs: apply what is due",
+        "mailseal.cli.apply:renew",
+    ),
+    "status": Entry(
+        "mailseal status",
+        "the certificates, when each renews, where each is served",
+        "mailseal.cli.status:status",
+    ),
+    "detach": Entry(
+        "mailseal detach",
+        "hand the machine back as it was found",
+        "mailseal.cli.detach:detach",
+    ),
+}
 
 EXIT_MEANINGS = {
     ExitCode.OK: "all well: what was asked for is done, and proven where it can be",

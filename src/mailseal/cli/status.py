@@ -1,0 +1,177 @@
+"""`mailseal status`: certificates, when each renews, where each is served, what waits for what.
+
+Reads what is on disk and in the daemons' configuration, and asks nobody: no
+endpoint, no CA. What is served on the wire is `mailseal check`'s to say; here
+stands whether a run has proven it, and when.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import click
+
+from mailseal.cli.options import App, common
+from mailseal.cli.output import Ink
+from mailseal.errors import ExitCode
+
+if TYPE_CHECKING:
+    from mailseal.cli.output import Output
+    from mailseal.config import Config
+    from mailseal.desired import Desired
+    from mailseal.model import CertificateSpec, Generation
+    from mailseal.observe import Lineage, Observed
+    from mailseal.system import System
+
+_LABEL = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One certificate as it stands. Times are UTC; `trouble` and `waits` are sentences, empty when there is none.
+
+    `generation` is the one that is live: its number, 0 while there is none.
+    """
+
+    name: str
+    identifiers: tuple[str, ...]
+    generation: int
+    key_types: tuple[str, ...]
+    issued: datetime | None
+    expires: datetime | None
+    renews: datetime | None
+    renews_why: str
+    proven: datetime | None
+    served_by: tuple[str, ...]
+    waits: str
+    trouble: str
+
+
+@click.command(
+    "status",
+    epilog="Ends with 1 where a certificate is missing, expired, not proven or served by nobody. "
+    "To ask the ports themselves: mailseal check",
+)
+@common
+@click.pass_obj
+def status(app: App) -> int:
+    """Show the certificates, when each renews, where each is served, and what waits for what."""
+    standings = gather(app.system, app.config())
+    now = app.system.clock.now()
+    for one in standings:
+        _show(one, now, app.out)
+    app.out.document({"certificates": standings})
+    return ExitCode.FINDINGS if any(one.trouble for one in standings) else ExitCode.OK
+
+
+def gather(system: System, config: Config) -> tuple[Standing, ...]:
+    """Every certificate that the configuration asks for, as it stands; changes nothing and asks nobody."""
+    from mailseal.desired import desired
+    from mailseal.observe import observe
+    from mailseal.stores.filesystem import LineageStore
+    from mailseal.stores.state import StateStore
+
+    wanted = desired(config, challenges_by_apache=False)
+    store = LineageStore(system, config.state.directory)
+    seen = observe(system, wanted, store, StateStore(system, config.state.directory))
+    issuer, now = config.acme.directory_url, system.clock.now()
+    return tuple(_standing(spec, wanted, seen, store.folder(spec.name), issuer, now) for spec in wanted.specs)
+
+
+def _standing(
+    spec: CertificateSpec, wanted: Desired, seen: Observed, folder: str, issuer: str, now: datetime
+) -> Standing:
+    from mailseal.plan import due
+    from mailseal.renewal import renewal_time
+
+    lineage = seen.lineage(spec.name)
+    live = lineage.generation(lineage.current) if lineage else None
+    need = due(spec, lineage, issuer, now, insist=False)
+    served = _served(seen, folder)
+    instant = lineage.state.renewal_instant(live.fingerprints()) if lineage and live else None
+    renewal = renewal_time(live, instant) if live else None
+    proven = lineage.state.proven.get(live.number) if lineage and live else None
+    is_default = wanted.default is not None and wanted.default.name == spec.name
+    return Standing(
+        name=spec.name,
+        identifiers=tuple(identifier.unicode for identifier in spec.sorted_identifiers),
+        generation=live.number if live else 0,
+        key_types=tuple(key_type.value for key_type, _ in live.leaves) if live else (),
+        issued=live.issued_at if live else None,
+        expires=live.not_after if live else None,
+        renews=renewal.at if renewal else None,
+        renews_why=renewal.why if renewal else "",
+        proven=proven,
+        served_by=served,
+        waits=need.wait or (need.why and f"{spec.name}: {need.why}"),
+        trouble=_trouble(lineage, live, now, proven is not None, bool(served) or not is_default),
+    )
+
+
+def _served(seen: Observed, folder: str) -> tuple[str, ...]:
+    """The services whose configuration names a file of this lineage, each with its TLS ports."""
+    found = []
+    for view in seen.services:
+        if any(configured.cert_file.startswith(f"{folder}/") for configured in view.facts.configured):
+            ports = sorted({endpoint.port for endpoint in view.facts.endpoints if endpoint.tls != "none"})
+            found.append(f"{view.adapter.title} {', '.join(map(str, ports))}")
+    return tuple(found)
+
+
+def _trouble(
+    lineage: Lineage | None, live: Generation | None, now: datetime, proven: bool, served: bool
+) -> str:
+    if lineage is None or live is None:
+        return "There is no certificate yet."
+    if now >= live.not_after:
+        return "It has expired."
+    if lineage.target is not None and lineage.target.number != live.number:
+        return f"Generation {lineage.target.label} is there and not live yet."
+    if not served:
+        return "No service is configured with it."
+    return "" if proven else "That it is served was not proven yet."
+
+
+def _show(one: Standing, now: datetime, out: Output) -> None:
+    out.result(
+        out.paint(one.name, Ink.BOLD) + (f"  generation {one.generation:04d}" if one.generation else "")
+    )
+    rows: list[tuple[str, str]] = [("names", ", ".join(one.identifiers))]
+    if one.expires and one.renews:
+        rows += [
+            ("keys", " and ".join(one.key_types)),
+            ("expires", f"{_when(one.expires)} ({_distance(one.expires - now)})"),
+            ("renews", f"{_when(one.renews)}: {one.renews_why}"),
+            ("served by", "; ".join(one.served_by) or "nobody"),
+            ("proven", _when(one.proven) if one.proven else "not yet"),
+        ]
+    if one.waits:
+        rows.append(("waits", one.waits))
+    for label, text in rows:
+        _row(label, text, out)
+    if one.trouble:
+        _row("trouble", one.trouble + " Next: mailseal apply", out, Ink.YELLOW)
+    out.result()
+
+
+def _row(label: str, text: str, out: Output, ink: Ink = Ink.DIM) -> None:
+    import textwrap
+
+    folded: Sequence[str] = textwrap.wrap(text, out.width - _LABEL - 2, break_on_hyphens=False) or [""]
+    out.result(f"  {out.paint(label.ljust(_LABEL), ink)}{folded[0]}")
+    for line in folded[1:]:
+        out.result(" " * (_LABEL + 2) + line)
+
+
+def _when(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+def _distance(span: timedelta) -> str:
+    hours = int(span.total_seconds() // 3600)
+    if hours < 0:
+        return "expired"
+    return f"in {hours // 24} days" if hours >= 72 else f"in {hours} hours"
