@@ -27,6 +27,7 @@ from typing import NoReturn, Protocol
 from mailseal.effects import Undone, perform, undo
 from mailseal.errors import ApplyFailed, MailsealError
 from mailseal.journal import Journal, Record
+from mailseal.judge.verdict import Verdict
 from mailseal.model import Command, Finding, Severity
 from mailseal.services.base import Facts, ServiceAdapter
 from mailseal.steps import Deploy
@@ -34,13 +35,6 @@ from mailseal.system import System
 
 Say = Callable[[str], None]
 SETTLE = 10.0  # seconds that endpoints are given to come back after an undo
-
-
-class Verdict(Protocol):
-    """The answers of every endpoint at one time, judged."""
-
-    @property
-    def findings(self) -> tuple[Finding, ...]: ...
 
 
 class Prover(Protocol):
@@ -149,6 +143,12 @@ class Transactions:
             if service.adapter.kind in record.services:
                 self._reload_or_restart(service)
         return undone
+
+    def take_up(self, services: Sequence[Service]) -> None:
+        """Has the daemons that run take up changed files: a reload, a restart where that fails."""
+        for service in services:
+            if service.facts.running:
+                self._reload_or_restart(service)
 
     def check(self, services: Sequence[Service]) -> None:
         """Runs the daemons' own checkers. Raises `ApplyFailed` that quotes the first that complains."""

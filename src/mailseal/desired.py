@@ -8,6 +8,10 @@ from mailseal.config.schema import Config, Service, WebService
 from mailseal.model import CertificateSpec
 from mailseal.services.base import ServiceSettings
 
+# A file that stays in the challenge directory, so that a proof can see whether the path is served.
+SIGN = "mailseal"
+SIGN_TEXT = b"mailseal answers ACME challenges here.\n"
+
 
 @dataclass(frozen=True, slots=True)
 class Desired:

@@ -9,7 +9,7 @@ run; an order that failed at the CA is tried again with growing pauses
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -22,21 +22,18 @@ from mailseal.acme.problems import AcmeProblem
 from mailseal.apply import Say
 from mailseal.chains import TrustAnchors
 from mailseal.challenges.base import Solver
-from mailseal.challenges.directory import DirectorySolver
-from mailseal.challenges.listener import ALL_ADDRESSES, ListenerSolver
 from mailseal.challenges.preflight import Looked, preflight, require
-from mailseal.challenges.webroot import WebrootSolver
 from mailseal.config.schema import Config
 from mailseal.errors import ChallengeError, MailsealError
 from mailseal.issuers.accounts import open_client
 from mailseal.issuers.acme import AcmeIssuer
 from mailseal.issuers.base import IssueRequest
-from mailseal.model import Generation, Identifier, KeyType
+from mailseal.model import Generation, KeyType
 from mailseal.observe import Lineage
 from mailseal.renewal import retry_after
 from mailseal.steps import Issue
 from mailseal.stores.filesystem import LineageStore
-from mailseal.stores.state import Failure, LineageState, StateStore, Suggestion
+from mailseal.stores.state import Failure, StateStore, Suggestion
 from mailseal.system import System
 
 
@@ -51,7 +48,11 @@ class Issued:
 
 
 class Issuing:
-    """Carries orders out on one machine, as the configuration says."""
+    """Carries orders out on one machine, as the configuration says.
+
+    `make_solver` gives the way in which http-01 is answered here, or raises
+    the `ChallengeError` that says why there is none.
+    """
 
     def __init__(
         self,
@@ -60,18 +61,20 @@ class Issuing:
         store: LineageStore,
         states: StateStore,
         anchors: TrustAnchors,
+        make_solver: Callable[[], Solver],
         say: Say,
     ) -> None:
         self._anchors = anchors
+        self._make_solver = make_solver
         self._system = system
         self._config = config
         self._store = store
         self._states = states
         self._say = say
 
-    def carry_out(self, steps: Sequence[Issue], *, way: str) -> tuple[Issued, ...]:
-        """All orders, side by side; `way` is how http-01 is answered: apache, webroot or listener."""
-        return asyncio.run(self._all(steps, way))
+    def carry_out(self, steps: Sequence[Issue]) -> tuple[Issued, ...]:
+        """All orders, side by side."""
+        return asyncio.run(self._all(steps))
 
     def refresh(self, lineages: Sequence[Lineage]) -> None:
         """Asks the CA for renewal information that is missing, or that it wants to be asked again for.
@@ -82,10 +85,10 @@ class Issuing:
         if stale:
             asyncio.run(self._refresh(stale))
 
-    async def _all(self, steps: Sequence[Issue], way: str) -> tuple[Issued, ...]:
+    async def _all(self, steps: Sequence[Issue]) -> tuple[Issued, ...]:
         http = self._system.http(ca_file=self._config.acme.ca_file)
         try:
-            solver = self._solver(way)
+            solver = self._make_solver()
             client = await open_client(self._system, http, self._store.root, self._config.acme)
             issuer = AcmeIssuer(self._system, self._store, client, solver, self._anchors)
             return tuple(await asyncio.gather(*(self._one(step, issuer, solver) for step in steps)))
@@ -123,18 +126,6 @@ class Issuing:
             pause = max(pause, timedelta(seconds=error.retry_after))
         failure = Failure(attempts, now, error.message, now + pause, limited)
         self._states.save(name, msgspec.structs.replace(state, failure=failure))
-
-    def _solver(self, way: str) -> Solver:
-        table = self._config.http01
-        match way:
-            case "apache":
-                return DirectorySolver(self._system, f"{self._store.root}/challenges")
-            case "webroot":
-                roots = {Identifier.parse(name): path for name, path in table.webroots.items()}
-                return WebrootSolver(self._system, default=table.webroot, roots=roots)
-            case _:
-                addresses = (table.listen,) if table.listen else ALL_ADDRESSES
-                return ListenerSolver(self._system, addresses=addresses, port=table.port)
 
     def _stale(self, lineage: Lineage) -> list[KeyType]:
         now = self._system.clock.now()

@@ -32,7 +32,6 @@ from mailseal.model import FileState
 from mailseal.steps import Put, after_state
 from mailseal.system import System
 
-
 T = TypeVar("T")
 _RECORD = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]+\.json")
 

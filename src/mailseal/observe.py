@@ -10,9 +10,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mailseal import services
-from mailseal.desired import Desired
+from mailseal.desired import SIGN, SIGN_TEXT, Desired
 from mailseal.errors import SystemFault
-from mailseal.model import CertificateSpec, Finding, Generation, Identifier, KeyFiles, KeyType
+from mailseal.model import (
+    CertificateSpec,
+    FileWish,
+    Finding,
+    Generation,
+    Identifier,
+    KeyFiles,
+    KeyType,
+    Wish,
+)
 from mailseal.services.base import ChallengeWish, Facts, ServiceAdapter, ServiceWish
 from mailseal.steps import Put, differences
 from mailseal.stores.filesystem import LineageStore
@@ -71,9 +80,12 @@ class Observed:
 
 
 def observe_lineage(
-    system: System, store: LineageStore, states: StateStore, spec: CertificateSpec
+    system: System, store: LineageStore, states: StateStore, spec: CertificateSpec, *, insist: bool = False
 ) -> Lineage:
-    """One lineage from disk; a damaged generation is as if it were not there."""
+    """One lineage from disk; a damaged generation is as if it were not there.
+
+    `insist`: a person asks, so a generation that was taken back may be tried again before its time.
+    """
     found = []
     for number in store.numbers(spec.name):
         try:
@@ -139,11 +151,16 @@ def _view(
         ServiceWish(identifiers=identifiers, primary=wanted.primary, challenge=challenge), facts
     )
     full = adapter.render(ServiceWish(files, identifiers, wanted.primary, challenge), facts)
-    states = {wish.path: system.files.state(wish.path) for wish in (*first.wishes, *full.wishes)}
+    sign: tuple[Wish, ...] = ()
+    if challenge is not None:
+        sign = (
+            FileWish(f"{wanted.challenge_directory}/{SIGN}", SIGN_TEXT, why="shows that the path is served"),
+        )
+    states = {wish.path: system.files.state(wish.path) for wish in (*sign, *first.wishes, *full.wishes)}
     return ServiceView(
         adapter,
         facts,
-        challenge_gaps=differences(first.wishes, states),
-        gaps=differences(full.wishes, states),
+        challenge_gaps=differences((*sign, *first.wishes), states),
+        gaps=differences((*sign, *full.wishes), states),
         findings=full.findings,
     )

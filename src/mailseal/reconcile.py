@@ -14,13 +14,16 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from mailseal.apply import Outcome, Prover, Rehearser, Say, Service, Transactions, Verdict
+from mailseal.apply import Outcome, Prover, Rehearser, Say, Service, Transactions
 from mailseal.chains import TrustAnchors
+from mailseal.challenges.base import Solver
 from mailseal.config.schema import Config
-from mailseal.desired import Desired, desired
+from mailseal.desired import Desired
+from mailseal.detach import Return, hand_back, returns
 from mailseal.errors import ApplyFailed, ExitCode, KeyMaterialError, MailsealError
 from mailseal.issuing import Issued, Issuing
 from mailseal.journal import Journal, Record
+from mailseal.judge.verdict import Verdict
 from mailseal.material import check_material
 from mailseal.model import Finding, Generation, KeyFiles, Severity
 from mailseal.observe import Lineage, Observed, found_services, observe
@@ -67,35 +70,35 @@ class _Tally:
 
 
 class Reconciler:
-    """One machine, one configuration. `way` is how http-01 is answered; `say` gets progress, a line each.
+    """One machine, one configuration; `say` gets progress, a line each.
 
-    `prover` makes a prover that expects these generations to be served;
-    `rehearser` may be one that does nothing.
+    `prover` makes a prover that expects this generation to be served;
+    `make_solver` as for `Issuing`. `mailseal.engine` puts one together.
     """
 
     def __init__(
         self,
         system: System,
         config: Config,
+        wanted: Desired,
         *,
-        way: str,
+        make_solver: Callable[[], Solver],
         prover: Callable[[Generation | None], Prover],
-        rehearser: Callable[[Desired], Rehearser],
+        rehearser: Rehearser,
         anchors: TrustAnchors,
         say: Say,
     ) -> None:
         self._anchors = anchors
         self._system = system
         self._config = config
-        self._way = way
         self._prover = prover
         self._say = say
-        self.wanted = desired(config, challenges_by_apache=way == "apache")
-        self._rehearser = rehearser(self.wanted)
+        self.wanted = wanted
+        self._rehearser = rehearser
         self.store = LineageStore(system, config.state.directory)
         self.states = StateStore(system, config.state.directory)
         self.journal = Journal(system, config.state.directory)
-        self._issuing = Issuing(system, config, self.store, self.states, anchors, say)
+        self._issuing = Issuing(system, config, self.store, self.states, anchors, make_solver, say)
 
     def look(self, *, insist: bool = False) -> Observed:
         """The machine as it is now."""
@@ -116,6 +119,22 @@ class Reconciler:
         with self._system.lock(self._config.state.lock):
             self.store.prepare()
             yield
+
+    def returns(self) -> tuple[Return, ...]:
+        """What `detach` would do."""
+        return returns(self._system.files, self.journal)
+
+    def detach(self, planned: tuple[Return, ...]) -> tuple[str, ...]:
+        """Hands the machine back; the paths that were left alone. Raises `ApplyFailed` if a daemon then complains."""
+        with self.lock():
+            tally = _Tally()
+            self._recover(tally)
+            hand_back(self._system.files, self.journal, returns(self._system.files, self.journal))
+            transactions = self._transactions()
+            services = self._services()
+            transactions.check(services)
+            transactions.take_up(services)
+        return tuple(one.path for one in planned if one.wanted is None)
 
     def _run(self, insist: bool) -> Report:
         tally = _Tally()
@@ -145,7 +164,7 @@ class Reconciler:
         if before_orders:
             return all(self._deploy(step, seen, tally, challenge=True) for step in before_orders)
         if issues:
-            issued = self._issuing.carry_out(issues, way=self._way)
+            issued = self._issuing.carry_out(issues)
             tally.issued.extend(issued)
             tally.errors.extend(one.error for one in issued if one.error is not None)
             tally.done.extend(one.step.describe() for one in issued if one.generation is not None)
@@ -287,8 +306,8 @@ class Reconciler:
         seen = self.look()
         verdict: Verdict | None = None
         if any(lineage.current is not None for lineage in seen.lineages):
-            self._say("looking at every endpoint")
-            verdict = self._prover(self._served(None)).look([view.facts for view in seen.services])
+            self._say("proving every endpoint")
+            verdict = self._prover(self._served(None)).prove([view.facts for view in seen.services])
         findings = [finding for view in seen.services for finding in view.findings]
         findings.extend(verdict.findings if verdict else ())
         findings.extend(f for f in tally.findings if f not in findings)

@@ -17,9 +17,8 @@ from mailseal.config.schema import Acme
 from mailseal.errors import ConfigError, IssueError, SystemFault
 from mailseal.issuers.keys import new_key
 from mailseal.model import KeyType, Secret
-from mailseal.system import Files
+from mailseal.system import Files, System
 from mailseal.system.http import Http
-from mailseal.system import System
 
 
 class StoredAccount(msgspec.Struct, frozen=True):

@@ -32,7 +32,6 @@ from mailseal.model import CertificateSpec, Generation, KeyType, Secret
 from mailseal.stores.filesystem import LineageStore, Material
 from mailseal.system import System
 
-
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 

@@ -1,0 +1,68 @@
+"""`mailseal apply` and `mailseal renew`: do what the plan says, prove it, end 0 only when proven."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from mailseal.cli.findings import as_json, show
+from mailseal.cli.options import App, common
+
+if TYPE_CHECKING:
+    from mailseal.cli.output import Output
+    from mailseal.reconcile import Report
+
+
+@click.command(
+    "apply",
+    epilog="Ends with 0 only when every endpoint serves what it should; 3 where something failed and was taken back.",
+)
+@common
+@click.pass_obj
+def apply(app: App) -> int:
+    """Do what the plan says: order, deploy, reload, prove, or take back.
+
+    A backoff of an earlier failure does not hold it up, a rate limit of the CA does.
+    """
+    return run(app, insist=True)
+
+
+@click.command("renew")
+@common
+@click.pass_obj
+def renew(app: App) -> int:
+    """What the timer runs: apply what is due."""
+    return run(app, insist=False)
+
+
+def run(app: App, *, insist: bool) -> int:
+    """One run of the reconciler, told to a person or as JSON."""
+    from mailseal.engine import reconciler
+
+    report = reconciler(app.system, app.config(), app.out.progress).run(insist=insist)
+    tell(report, app.out)
+    return report.exit_code
+
+
+def tell(report: Report, out: Output) -> None:
+    """What a run did and found."""
+    for line in report.done:
+        out.result(f"done      {line}")
+    for line in report.waits:
+        out.result(f"waiting   {line}")
+    for error in report.errors:
+        out.error(error.lines())
+    show(report.findings, out)
+    out.document(
+        {
+            "done": report.done,
+            "waiting": report.waits,
+            "errors": [
+                {"message": e.message, "reason": e.reason, "state": e.state, "next": e.next_command}
+                for e in report.errors
+            ],
+            "findings": as_json(report.findings),
+            "exit_status": int(report.exit_code),
+        }
+    )

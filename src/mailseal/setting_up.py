@@ -1,0 +1,285 @@
+"""Setting up: find what is there, draft a configuration, show what it would do, do it, say what to tell people.
+
+Nothing is written before `carry_out`; when that fails and no certificate was
+obtained, the configuration file that was written goes away again and the
+machine is as it was. The CA's terms are agreed to only by a flag, never by
+being asked nicely.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import posixpath
+from dataclasses import dataclass
+
+import msgspec
+
+from mailseal import config as configuration
+from mailseal.acme.client import AcmeClient
+from mailseal.acme.jws import SigningKey
+from mailseal.apply import Say
+from mailseal.challenges.choosing import Choice
+from mailseal.challenges.forwarding import Forward, rules
+from mailseal.config.schema import Acme, Certificate, Config, Http01, Proof, Services
+from mailseal.desired import desired
+from mailseal.engine import reconciler, way
+from mailseal.errors import UNCHANGED, UsageError
+from mailseal.issuers.keys import new_key
+from mailseal.model import AppProtocol, Identifier, KeyType, TlsMode
+from mailseal.observe import found_services
+from mailseal.others import Managed, managed
+from mailseal.proposals import Proposal, propose
+from mailseal.reconcile import Report
+from mailseal.renewal import renewal_time
+from mailseal.services.base import Facts
+from mailseal.steps import Plan
+from mailseal.system import System
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What the admin said on the command line; empty: as proposed."""
+
+    names: tuple[str, ...] = ()
+    contacts: tuple[str, ...] = ()
+    agree_tos: bool = False
+    directory: str | None = None
+    ca_file: str | None = None
+    trust: str | None = None
+    key_types: tuple[str, ...] = ()
+    http01: str | None = None
+    webroot: str | None = None
+    listen: str | None = None
+    port: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A configuration that was not written yet, what was found, and the lines that tell it."""
+
+    config: Config
+    facts: tuple[Facts, ...]
+    proposal: Proposal
+    choice: Choice
+    told: tuple[str, ...]
+
+
+class SettingUp:
+    """One run of setup. `path` is where the configuration will be."""
+
+    def __init__(self, system: System, path: str, say: Say) -> None:
+        self._system = system
+        self._path = path
+        self._say = say
+
+    def draft(self, answers: Answers) -> Draft:
+        """Looks, and drafts. Raises `UsageError` or `ConfigError` with what stands in the way; changes nothing."""
+        files = self._system.files
+        if files.stat(self._path) is not None:
+            raise UsageError(
+                f"{self._path} is there already",
+                state=UNCHANGED,
+                next_command="edit it, then mailseal plan and mailseal apply; or move it away for a new setup",
+            )
+        facts = self._services()
+        proposal = propose(self._system, facts, self._system.dns())
+        names = tuple(dict.fromkeys(_parsed(answers.names) or proposal.names))
+        if not names:
+            raise UsageError(
+                "No name of this server was found that DNS knows",
+                reason="; ".join(proposal.left_out) or "the services name none",
+                state=UNCHANGED,
+                next_command="mailseal setup --name mail.example.org, with a name whose A or AAAA record leads here",
+            )
+        self._refuse_managed(names)
+        config = _config(answers, names)
+        text = configuration.render(config)
+        config = configuration.load(text, self._path)
+        choice = way(self._system, config)
+        terms = self._terms(config)
+        if terms and not answers.agree_tos:
+            raise UsageError(
+                "The CA's terms of service are not agreed to",
+                reason=f"they are at {terms}",
+                state=UNCHANGED,
+                next_command="read them, then the same command with --agree-tos",
+            )
+        told = _told(config, facts, proposal, choice, terms, text, self._path)
+        return Draft(config, facts, proposal, choice, told)
+
+    def plan(self, draft: Draft) -> Plan:
+        """What carrying it out would do."""
+        return reconciler(self._system, draft.config, self._say).plan()
+
+    def carry_out(self, draft: Draft) -> Report:
+        """Writes the configuration and applies it; takes the file away again when nothing came of it."""
+        files = self._system.files
+        folder = posixpath.dirname(self._path)
+        made_folder = files.stat(folder) is None
+        if made_folder:
+            files.mkdir(folder, mode=0o755)
+        files.create(self._path, configuration.render(draft.config).encode(), mode=0o644)
+        working = reconciler(self._system, draft.config, self._say)
+        report: Report | None = None
+        try:
+            report = working.run(insist=True)
+        finally:
+            if report is None or (report.errors and not any(x.current is not None for x in report.lineages)):
+                files.remove(self._path)
+                if made_folder:
+                    files.rmdir(folder)
+        return report
+
+    def farewell(self, draft: Draft, report: Report) -> list[str]:
+        """What to type into mail clients, when it is renewed, what to keep open, what was not proven."""
+        host = desired(draft.config, challenges_by_apache=False).primary
+        lines = ["Tell mail clients:"]
+        lines += [f"  {line}" for line in _client_lines(host, self._services())]
+        for lineage in report.lineages:
+            if lineage.target is not None:
+                when = renewal_time(
+                    lineage.target, lineage.state.renewal_instant(lineage.target.fingerprints())
+                )
+                lines += ["", f"{lineage.name}: renewal is due {when.at:%F %H:%M} UTC ({when.why})."]
+        lines += ["Keep port 80 open to the world: the CA asks there at every renewal."]
+        lines += _forwarding(draft, self._system)
+        lines += ["", *_not_proven(report)]
+        return lines
+
+    def _services(self) -> tuple[Facts, ...]:
+        empty = desired(Config(services=Services()), challenges_by_apache=False)
+        facts = tuple(found for _, found in found_services(self._system, empty))
+        if not facts:
+            raise UsageError(
+                "No service that mailseal knows is installed here",
+                reason="looked for Postfix, Dovecot and Apache",
+                state=UNCHANGED,
+                next_command="apt install postfix dovecot-imapd apache2",
+            )
+        return facts
+
+    def _refuse_managed(self, names: tuple[Identifier, ...]) -> None:
+        wanted = {name.value for name in names}
+        others = [one for one in managed(self._system.files) if wanted & set(one.names)]
+        if others:
+            raise UsageError(
+                f"{_clients(others)} keeps certificates for these names already",
+                reason="; ".join(f"{one.place}: {', '.join(one.names)}" for one in others),
+                state=UNCHANGED,
+                next_command="mailseal check (judges the machine as it is); "
+                "or end the other client's renewal of these names first",
+            )
+
+    def _terms(self, config: Config) -> str:
+        async def ask() -> str:
+            http = self._system.http(ca_file=config.acme.ca_file)
+            try:
+                key = SigningKey.from_pem(new_key(KeyType.ECDSA_P256).reveal())
+                client = AcmeClient(http, self._system.clock, key, config.acme.directory_url)
+                return (await client.directory()).meta.terms_of_service or ""
+            finally:
+                await http.close()
+
+        self._say(f"asking the CA for its terms: {config.acme.directory_url}")
+        return asyncio.run(ask())
+
+
+def _parsed(texts: tuple[str, ...]) -> tuple[Identifier, ...]:
+    found = []
+    for text in texts:
+        try:
+            found.append(Identifier.parse(text))
+        except ValueError as error:
+            raise UsageError(f"--name {text}: {error}", state=UNCHANGED) from error
+    return tuple(found)
+
+
+def _clients(others: list[Managed]) -> str:
+    return " and ".join(dict.fromkeys(one.client for one in others))
+
+
+def _config(answers: Answers, names: tuple[Identifier, ...]) -> Config:
+    acme = Acme(contact=answers.contacts, agree_to_terms=answers.agree_tos, ca_file=answers.ca_file)
+    if answers.directory:
+        acme = msgspec.structs.replace(acme, directory=answers.directory)
+    try:
+        key_types = tuple(KeyType(text) for text in answers.key_types) or (KeyType.ECDSA_P256,)
+    except ValueError as error:
+        raise UsageError(
+            f"--key-type: {error}", state=UNCHANGED, next_command=f"one of {', '.join(KeyType)}"
+        ) from error
+    certificate = Certificate(
+        name="mail", identifiers=tuple(name.value for name in names), key_types=key_types
+    )
+    http01 = Http01(webroot=answers.webroot, listen=answers.listen)
+    if answers.http01:
+        http01 = msgspec.structs.replace(http01, method=answers.http01)  # type: ignore[arg-type]
+    if answers.port:
+        http01 = msgspec.structs.replace(http01, port=answers.port)
+    proof = Proof(trust=answers.trust) if answers.trust else Proof()
+    return Config(acme=acme, certificate=(certificate,), http01=http01, proof=proof)
+
+
+def _told(
+    config: Config,
+    facts: tuple[Facts, ...],
+    proposal: Proposal,
+    choice: Choice,
+    terms: str,
+    text: str,
+    path: str,
+) -> tuple[str, ...]:
+    found = ", ".join(f"{one.kind} {'.'.join(map(str, one.version))}" for one in facts)
+    names = ", ".join(identifier.unicode for identifier in config.specs()[0].sorted_identifiers)
+    lines = [f"Found       {found}", f"Names       {names}"]
+    lines += [f"  left out  {line}" for line in proposal.left_out]
+    if proposal.domains:
+        lines.append(f"Mail for    {', '.join(proposal.domains)}")
+    lines += [f"CA          {config.acme.directory_url}"]
+    if terms:
+        lines.append(f"Terms       {terms} (agreed to by --agree-tos)")
+    lines += [f"Challenge   http-01 by {choice.way}: {choice.reason}", "", f"{path}:"]
+    lines += [f"  {line}" for line in text.splitlines()]
+    return (*lines, "")
+
+
+_CLIENT_WORDS = {
+    AppProtocol.IMAP: "IMAP (incoming)",
+    AppProtocol.POP3: "POP3 (incoming)",
+    AppProtocol.SUBMISSION: "SMTP (outgoing)",
+    AppProtocol.SIEVE: "ManageSieve",
+}
+
+
+def _client_lines(host: str, facts: tuple[Facts, ...]) -> list[str]:
+    endpoints = {(e.protocol, e.port, e.tls) for one in facts for e in one.endpoints}
+    told = []
+    for protocol, words in _CLIENT_WORDS.items():
+        for _, port, tls in sorted(
+            (e for e in endpoints if e[0] is protocol), key=lambda e: e[2] != TlsMode.IMPLICIT
+        ):
+            way_in = "SSL/TLS" if tls is TlsMode.IMPLICIT else "STARTTLS"
+            told.append(f"{words:17} {host}  port {port}  {way_in}")
+    return told
+
+
+def _forwarding(draft: Draft, system: System) -> list[str]:
+    if not draft.choice.forwarded:
+        return []
+    own = system.network.own_addresses()
+    address = draft.config.http01.listen or (own[0] if own else "127.0.0.1")
+    names = tuple(i.value for i in draft.config.specs()[0].sorted_identifiers)
+    lines = ["", "Whoever owns port 80 must forward the challenge to this host. The rule, for"]
+    for rule in rules(Forward(names, address, draft.choice.port)):
+        lines += ["", f"{rule.product} ({rule.where}):", *rule.text.splitlines()]
+    return lines
+
+
+def _not_proven(report: Report) -> list[str]:
+    unknown = [result for one in report.issued if one.looked for result in one.looked.unknown]
+    lines = [
+        "Not proven from outside: the handshakes went to this machine's own addresses; whether the",
+        "world gets here (DNS, NAT, firewall) only a look from elsewhere tells: mailseal check HOST.",
+    ]
+    lines += [f"  {result.identifier} at {result.address}: {result.seen}" for result in unknown]
+    return lines
