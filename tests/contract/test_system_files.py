@@ -97,6 +97,8 @@ def test_listing_is_sorted(stage: Stage) -> None:
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o644, 0o400])
 def test_the_mode_is_the_mode_asked_for_whatever_the_umask(stage: Stage, mode: int, umask: int) -> None:
     files = stage.system.files
+    if umask == 0o777:
+        require_root()  # anybody else could not open the directory that was just made
     os.umask(umask)
     files.create(f"{stage.root}/file", b"x", mode=mode)
     files.replace(f"{stage.root}/other", b"x", mode=mode)
