@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
-from importlib import import_module
 from typing import Any
 
 from mailseal.model import (
@@ -26,17 +25,15 @@ from mailseal.model import (
     LinkWish,
     Wish,
 )
-from mailseal.services.base import ChallengeWish, Facts, ServiceAdapter, ServiceSettings, ServiceWish
+from mailseal.services import load
+from mailseal.services.base import ChallengeWish, Facts, ServiceSettings, ServiceWish
 from mailseal.system import System
 from mailseal.system.local import LocalSystem
-
-CLASSES = {"dovecot": "mailseal.services.dovecot:Dovecot", "apache": "mailseal.services.apache:Apache"}
 
 
 def main() -> None:
     kind, action, told = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
-    module, _, name = CLASSES[kind].partition(":")
-    adapter: ServiceAdapter = getattr(import_module(module), name)()
+    adapter = load(kind)
     system = LocalSystem()
     settings = ServiceSettings(kind, config_dir=told.get("config_dir"))
     facts = adapter.observe(system, settings)
@@ -78,6 +75,7 @@ def wish_of(told: dict[str, Any]) -> ServiceWish:
         identifiers=names,
         primary=names[0].value if names else "",
         challenge=ChallengeWish(told["challenge"]) if told.get("challenge") else None,
+        submission=bool(told.get("submission")),
     )
 
 

@@ -35,6 +35,12 @@ from mailseal.services.postfix_submission import with_submission
 from mailseal.system import System
 
 COMMENT = "Added by mailseal. To undo all that mailseal changed: mailseal detach"
+_APART = (
+    ("smtpd_sasl_auth_enable", "no"),
+    ("smtpd_milters", ""),
+    ("non_smtpd_milters", ""),
+    ("syslog_name", "mailseal-rehearsal"),
+)
 
 
 class Postfix:
@@ -97,7 +103,7 @@ class Postfix:
         if facts.broken or not facts.master.content:
             return None
         scratch = (facts.value("queue_directory"), facts.value("data_directory"))
-        copy = posixpath.join(scratch[1], "rehearsal")
+        copy = posixpath.join(scratch[0], "rehearsal")
         return Rehearsal(
             scratch=scratch,
             prepare=(*_addresses(facts), *_prepared(facts, copy)),
@@ -178,23 +184,27 @@ def _addresses(facts: PostfixFacts) -> Iterator[Command]:
 
 
 def _prepared(facts: PostfixFacts, copy: str) -> Iterator[Command]:
-    """A copy of the configuration that reaches for nobody else: no SASL socket, no milter, no log file of its own.
+    """A copy of the configuration that reaches for nobody else: no SASL socket, no milter, not the machine's log.
 
     smtpd ends at once where a SASL server that it is told of does not answer, and the live one's
-    socket lies under the queue directory, which is covered here.
+    socket lies under the queue directory, which is covered here. Tables are linked, not copied.
+    The log goes to a file of its own (MAILLOG_README) where master.cf has the service for it.
     """
+    why = "the rehearsal reaches for nobody else"
     owner = facts.value("mail_owner") or "postfix"
     yield Command(("chown", f"{owner}:", facts.value("data_directory")), why="Postfix's own state")
-    yield Command(("cp", "-aL", facts.config_dir, copy), why="a configuration to rehearse with")
-    apart = ("smtpd_sasl_auth_enable=no", "smtpd_milters=", "non_smtpd_milters=", "maillog_file=")
+    yield Command(("cp", "-rs", facts.config_dir, copy), why="a configuration to rehearse with")
+    real = (facts.main_path, facts.master_path)
+    yield Command(("cp", "--remove-destination", *real, f"{copy}/"), why="files that may be edited")
     postconf = (facts.programs[1], "-c", copy)
-    yield Command((*postconf, "-e", *apart), why="the rehearsal reaches for nobody else")
-    lonely = {name.partition("=")[0] for name in apart}
+    logged = any(service.command == "postlogd" for service in facts.services)
+    log = (f"maillog_file={copy}.log", f"maillog_file_prefixes={posixpath.dirname(copy)}") if logged else ()
+    yield Command((*postconf, "-e", *(f"{name}={value}" for name, value in _APART), *log), why=why)
     overrides = tuple(
-        f"{service.key}/{name}={'no' if name == 'smtpd_sasl_auth_enable' else ''}"
+        f"{service.key}/{name}={value}"
         for service in facts.services
-        for name in sorted({o.name for o in service.overrides} & lonely)
+        for name, value in _APART
+        if service.override(name) is not None
     )
     if overrides:
-        yield Command((*postconf, "-P", *overrides), why="the rehearsal reaches for nobody else")
-    yield Command((facts.programs[0], "-c", copy, "check"), why="Postfix makes the folders that it needs")
+        yield Command((*postconf, "-P", *overrides), why=why)
