@@ -78,7 +78,7 @@ def faults(
         return (Fault("certificate-missing", "the file holds no certificate"),)
     try:
         return (
-            *_key_faults(privkey, served[0], key_type),
+            *key_faults(privkey, served[0], key_type),
             *_chain_faults(served, now, anchors),
             *_leaf_faults(served[0], tuple(identifiers), now),
         )
@@ -86,7 +86,8 @@ def faults(
         return (Fault("certificate-unreadable", str(error)),)
 
 
-def _key_faults(privkey: Secret | None, leaf: bytes, key_type: KeyType | None) -> Iterator[Fault]:
+def key_faults(privkey: Secret | None, leaf: bytes, key_type: KeyType | None = None) -> Iterator[Fault]:
+    """What is wrong with the key alone: unreadable, not the leaf's, of another type than asked for."""
     if privkey is not None:
         try:
             public = public_key_of(privkey)

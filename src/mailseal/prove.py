@@ -169,23 +169,26 @@ class Prover:
 
     def prove(self, facts: Sequence[Facts]) -> Verdict:
         """Asks until every endpoint serves what it should several times in a row, or the deadline passes."""
-        wanted = expectations(
+        return asyncio.run(
+            prove(
+                self.system,
+                self.expectations(facts),
+                self.anchors,
+                deadline_seconds=self.deadline_seconds,
+                timeout=self.timeout,
+                in_flight=self.in_flight,
+            )
+        )
+
+    def expectations(self, facts: Sequence[Facts]) -> tuple[Expectation, ...]:
+        """What every endpoint of these services should do."""
+        return expectations(
             _endpoints(facts),
             self.identifiers,
             primary=self.primary,
             leaves=self.leaves,
             public_file=self.public_file,
             redirect=self.redirect,
-        )
-        return asyncio.run(
-            prove(
-                self.system,
-                wanted,
-                self.anchors,
-                deadline_seconds=self.deadline_seconds,
-                timeout=self.timeout,
-                in_flight=self.in_flight,
-            )
         )
 
     def worse(self, before: Verdict, after: Verdict) -> tuple[Finding, ...]:

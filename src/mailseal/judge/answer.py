@@ -281,11 +281,13 @@ def _fits(answer: Answer, expected: Expectation, facts: CertificateFacts, now: d
         )
         yield Finding(
             "name-mismatch",
-            Severity.ERROR if strict else Severity.WARNING,
+            Severity.ERROR if strict and not expected.guessed else Severity.WARNING,
             where,
             seen=certificate(leaf),
             expected=f"a certificate for {name}",
-            why="mail clients warn or refuse (RFC 9525)",
+            why="this server calls itself so; who connects under that name is warned or refused"
+            if expected.guessed
+            else "mail clients warn or refuse (RFC 9525)",
             mend=f"mailseal setup --name {name}",
         )
     if not for_servers(leaf):

@@ -56,7 +56,9 @@ class Expectation:
     certificate good for it; `default_name` is the one that the certificate
     served without SNI must be good for (empty: that is not asked). `leaves`
     holds the certificates expected, one a key family; empty: whatever comes
-    is judged by itself. `redirect` asks for a 301 to https.
+    is judged by itself. `redirect` asks for a 301 to https. `guessed`: the
+    names were inferred, so a mismatch is a warning. `unnamed`: what is served
+    without SNI counts although there is no `default_name`.
     """
 
     endpoint: Endpoint
@@ -65,6 +67,8 @@ class Expectation:
     leaves: tuple[ExpectedLeaf, ...] = ()
     redirect: bool = False
     public_file: PublicFile | None = None
+    guessed: bool = False
+    unnamed: bool = False
 
     def leaf(self, family: KeyFamily | None) -> ExpectedLeaf | None:
         """The certificate expected for a question of this family; where it asks for none, the only one."""
@@ -80,7 +84,7 @@ class Expectation:
         if len(self.leaves) > 1:
             families = tuple(leaf.family for leaf in self.leaves)
         names: list[str | None] = [*self.names]
-        if self.default_name or not names:
+        if self.default_name or self.unnamed or not names:
             names.insert(0, None)
         return tuple(Question(self.endpoint, name, family, source) for name in names for family in families)
 

@@ -95,12 +95,10 @@ def disagreement(judged: Sequence[Judged]) -> tuple[Finding, ...]:
     """Endpoints that answer the same name and key family with another certificate than most do."""
     groups: dict[tuple[str | None, KeyFamily | None], list[Judged]] = {}
     for one in judged:
-        if one.answer.chain:
+        if one.answer.chain and "leaf-differs" not in one.errors:  # that one is told already, and better
             groups.setdefault((one.question.server_name, one.question.family), []).append(one)
     found: list[Finding] = []
     for group in groups.values():
-        if any("leaf-differs" in one.errors for one in group):
-            continue  # told already, and better: against what was issued
         leaves: dict[str, list[Judged]] = {}
         for one in group:
             leaves.setdefault(one.fingerprint, []).append(one)
@@ -165,17 +163,21 @@ def _like(question: Question, before: Verdict) -> Judged | None:
 
 
 def _gathered(findings: Iterable[Finding]) -> list[Finding]:
-    """One finding in place of many that differ only in the name asked."""
-    groups: dict[Finding, list[str]] = {}
+    """One finding in place of many that differ only in the name asked, or only in the endpoint."""
+    names: dict[Finding, list[str]] = {}
     for finding in findings:
         where, _, name = finding.subject.partition(" as ")
-        groups.setdefault(replace(finding, subject=where), []).append(name)
-    gathered: list[Finding] = []
-    for finding, names in groups.items():
-        told = list(dict.fromkeys(name for name in names if name))
-        if "" in names and told:
+        names.setdefault(replace(finding, subject=where), []).append(name)
+    places: dict[Finding, list[str]] = {}
+    for finding, asked_as in names.items():
+        told = list(dict.fromkeys(name for name in asked_as if name))
+        if "" in asked_as and told:
             told.insert(0, "no name")
-        more = f" and {len(told) - 4} more" if len(told) > 4 else ""
-        suffix = f" as {', '.join(told[:4])}{more}" if told else ""
-        gathered.append(replace(finding, subject=finding.subject + suffix))
-    return gathered
+        suffix = f" as {_listed(told)}" if told else ""
+        places.setdefault(replace(finding, subject=suffix), []).append(finding.subject)
+    return [replace(finding, subject=_listed(found) + finding.subject) for finding, found in places.items()]
+
+
+def _listed(words: Sequence[str]) -> str:
+    more = f" and {len(words) - 4} more" if len(words) > 4 else ""
+    return ", ".join(words[:4]) + more
