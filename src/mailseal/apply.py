@@ -28,7 +28,7 @@ from mailseal.effects import Undone, perform, undo
 from mailseal.errors import ApplyFailed, MailsealError
 from mailseal.journal import Journal, Record
 from mailseal.judge.verdict import Verdict
-from mailseal.model import Command, Finding, Severity
+from mailseal.model import Command, Finding
 from mailseal.services.base import Facts, ServiceAdapter
 from mailseal.steps import Deploy
 from mailseal.system import System
@@ -71,11 +71,15 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A committed transaction: what was found while proving, and the record for an undo in the same run."""
+    """A committed transaction: the last look at every endpoint, notes, and the record for an undo in the same run."""
 
-    findings: tuple[Finding, ...]
+    verdict: Verdict
+    notes: tuple[Finding, ...]
     record: Record
-    proven: bool
+
+    @property
+    def proven(self) -> bool:
+        return self.verdict.proven
 
 
 class Transactions:
@@ -112,7 +116,7 @@ class Transactions:
     def deploy(self, step: Deploy, services: tuple[Service, ...]) -> Outcome:
         """The whole transaction. Raises `ApplyFailed` when it was taken back or never begun."""
         concerned = tuple(s for s in services if s.adapter.kind in step.services)
-        self._refuse_broken(concerned)
+        self.refuse_broken(concerned)
         self._vet(step)
         self._say("asking every endpoint as it is now")
         before = self._prover.look([s.facts for s in services])
@@ -129,11 +133,7 @@ class Transactions:
         if worse:
             verdict = self._not_worse(step, record, before, services, worse)
         self._journal.commit(record)
-        return Outcome(
-            (*notes, *verdict.findings),
-            record,
-            not any(f.severity >= Severity.ERROR for f in verdict.findings),
-        )
+        return Outcome(verdict, notes, record)
 
     def restore(self, record: Record, services: tuple[Service, ...], why: str) -> Undone:
         """Puts back what stood before a record's changes and reloads; the journal is the caller's to settle."""
@@ -162,7 +162,8 @@ class Transactions:
                         next_command=str(command),
                     )
 
-    def _refuse_broken(self, services: Sequence[Service]) -> None:
+    def refuse_broken(self, services: Sequence[Service]) -> None:
+        """Raises `ApplyFailed` where a daemon refuses what stands already; nothing of ours is to blame then."""
         self._say("checking the configuration as it stands")
         try:
             self.check(services)

@@ -17,6 +17,7 @@ import msgspec
 from mailseal.apply import Outcome, Prover, Rehearser, Say, Service, Transactions
 from mailseal.chains import TrustAnchors
 from mailseal.challenges.base import Solver
+from mailseal.challenges.names import name_findings
 from mailseal.config.schema import Config
 from mailseal.desired import Desired
 from mailseal.detach import Return, hand_back, returns
@@ -26,7 +27,7 @@ from mailseal.journal import Journal, Record
 from mailseal.judge.verdict import Verdict
 from mailseal.material import check_material
 from mailseal.model import Finding, Generation, KeyFiles, Severity
-from mailseal.observe import Lineage, Observed, found_services, observe
+from mailseal.observe import Lineage, Observed, ServiceView, found_services, observe, observe_lineage
 from mailseal.plan import plan
 from mailseal.recover import Recovery
 from mailseal.renewal import nearly_expired, retry_after
@@ -67,6 +68,8 @@ class _Tally:
     waits: list[str] = field(default_factory=list)
     issued: list[Issued] = field(default_factory=list)
     challenge_records: list[Record] = field(default_factory=list)
+    services: tuple[ServiceView, ...] = ()
+    verdict: Verdict | None = None
 
 
 class Reconciler:
@@ -144,10 +147,12 @@ class Reconciler:
             seen = self.look(insist=insist)
             planned = self._plan(seen, insist)
             tally.waits = list(planned.waits)
+            tally.services = seen.services
             if not self._round(planned, seen, tally):
                 break
             insist = False  # once is what a person asked for
         self._abandon_unused_challenge(tally)
+        self._prove(tally)
         return self._report(tally)
 
     def _plan(self, seen: Observed, insist: bool) -> Plan:
@@ -160,6 +165,8 @@ class Reconciler:
         deploys = [step for step in planned.steps if isinstance(step, Deploy) and not step.provisional]
         if tally.errors:
             issues = []  # what failed once in this run waits for the next
+        if issues and not self._sound(seen, tally):
+            return False
         before_orders = [step for step in deploys if not step.generations and issues]
         if before_orders:
             return all(self._deploy(step, seen, tally, challenge=True) for step in before_orders)
@@ -173,6 +180,16 @@ class Reconciler:
             return all(self._deploy(step, seen, tally) for step in deploys)
         return False
 
+    def _sound(self, seen: Observed, tally: _Tally) -> bool:
+        """Whether the daemons accept their configuration as it stands: nothing is bought that could not be deployed."""
+        services = [Service(view.adapter, view.facts) for view in seen.services]
+        try:
+            self._transactions().refuse_broken(services)
+        except MailsealError as error:
+            tally.errors.append(error)
+            return False
+        return True
+
     def _deploy(self, step: Deploy, seen: Observed, tally: _Tally, *, challenge: bool = False) -> bool:
         services = tuple(Service(view.adapter, view.facts) for view in seen.services)
         self._say(step.describe())
@@ -184,9 +201,11 @@ class Reconciler:
                 self._reject(step, error)
             return False
         tally.done.append(step.describe())
-        tally.findings.extend(outcome.findings if not challenge else ())
         if challenge:
             tally.challenge_records.append(outcome.record)
+        else:
+            tally.findings.extend(outcome.notes)
+            tally.verdict = outcome.verdict
         self._remember_proof(step, outcome)
         return True
 
@@ -292,7 +311,10 @@ class Reconciler:
             tally.findings.append(recovery.recover(record, self._services()))
 
     def _refresh(self, insist: bool) -> None:
-        self._issuing.refresh(self.look(insist=insist).lineages)
+        specs = self.wanted.specs
+        self._issuing.refresh(
+            [observe_lineage(self._system, self.store, self.states, spec, insist=insist) for spec in specs]
+        )
 
     def _abandon_unused_challenge(self, tally: _Tally) -> None:
         """A machine that has no certificate of ours keeps nothing of a run that failed."""
@@ -302,21 +324,59 @@ class Reconciler:
             self._transactions().restore(record, self._services(), "no certificate could be obtained")
             self.journal.uncommit(record)
 
-    def _report(self, tally: _Tally) -> Report:
-        seen = self.look()
-        verdict: Verdict | None = None
-        if any(lineage.current is not None for lineage in seen.lineages):
+    def _prove(self, tally: _Tally) -> None:
+        """The state as it is at the end; a daemon that still serves an older generation of ours is reloaded."""
+        served = self._served(None)
+        if served is None:
+            return
+        if tally.verdict is None:
             self._say("proving every endpoint")
-            verdict = self._prover(self._served(None)).prove([view.facts for view in seen.services])
-        findings = [finding for view in seen.services for finding in view.findings]
-        findings.extend(verdict.findings if verdict else ())
+            tally.verdict = self._prover(served).prove([view.facts for view in tally.services])
+        stale = self._stale(tally.verdict, served)
+        if stale and not tally.errors:
+            step = Deploy(f"have {' and '.join(stale)} take up generation {served.label}", (), stale)
+            self._deploy(step, self.look(), tally)
+
+    def _stale(self, verdict: Verdict, served: Generation) -> tuple[str, ...]:
+        """The services of which an endpoint serves an older generation of the same lineage."""
+        older = set()
+        for number in self.store.numbers(served.lineage):
+            if number != served.number:
+                older |= self.store.load(served.lineage, number).fingerprints()
+        found = {one.question.endpoint.service for one in verdict.judged if one.fingerprint in older}
+        return tuple(sorted(found))
+
+    def _report(self, tally: _Tally) -> Report:
+        lineages = tuple(
+            observe_lineage(self._system, self.store, self.states, spec) for spec in self.wanted.specs
+        )
+        findings = [f for view in tally.services for f in (*view.findings, *view.adapter.audit(view.facts))]
+        findings.extend(tally.verdict.findings if tally.verdict else ())
         findings.extend(f for f in tally.findings if f not in findings)
+        findings.extend(_of_names(tally.issued, self.wanted))
         return Report(
             tuple(tally.done),
             tuple(findings),
             tuple(tally.errors),
             tuple(tally.waits),
             tuple(tally.issued),
-            seen.lineages,
-            verdict,
+            lineages,
+            tally.verdict,
         )
+
+
+def _of_names(issued: list[Issued], wanted: Desired) -> Iterator[Finding]:
+    """What the preflight saw that did not block an order: names behind web proxies, what could not be reached."""
+    for one in issued:
+        for identifier, addresses in one.looked.addresses if one.looked else ():
+            yield from name_findings(identifier, addresses, receives_mail=identifier.value == wanted.primary)
+        for result in one.looked.unknown if one.looked else ():
+            yield Finding(
+                result.code,
+                Severity.INFO,
+                f"{result.identifier} at {result.address}" if result.address else str(result.identifier),
+                seen=result.seen,
+                expected="the challenge path answered there",
+                why="Whether the CA finds it could not be told from here, so the order went on.",
+                mend=result.mend,
+            )

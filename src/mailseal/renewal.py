@@ -46,6 +46,9 @@ def nearly_expired(generation: Generation, now: datetime) -> bool:
 
 
 def retry_after(attempts: int, jitter: float) -> timedelta:
-    """How long to wait after that many failures in a row: 1, 10, 100 minutes, then a day; jitter in 0…1 adds up to a fifth."""
+    """How long to wait after that many failures in a row: 1, 10, 100 minutes, then a day.
+
+    `jitter` in 0…1 adds up to a fifth.
+    """
     minutes = (1, 10, 100)[attempts - 1] if attempts <= 3 else 24 * 60
     return timedelta(minutes=minutes * (1 + 0.2 * jitter))

@@ -68,7 +68,7 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """Irrevocable: obtain a new generation for a spec; `replaces` are the predecessors' IDs to tell the CA (RFC 9773)."""
+    """Irrevocable: obtain a new generation; `replaces` are the predecessors that the CA is told of (RFC 9773)."""
 
     spec: CertificateSpec
     why: str
