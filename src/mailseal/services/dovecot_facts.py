@@ -168,7 +168,7 @@ def observe(system: System, settings: ServiceSettings) -> DovecotFacts | None:
         drop_in=drop_in,
         main_content=None if included else system.files.read(main),
         settings=kept,
-        written=tuple(s for s in written if s.name in dialect.tls_names),
+        written=tuple(s for s in written if s.name in (*DIALECT_23.tls_names, *DIALECT_24.tls_names)),
         later=_later(written, dialect),
         endpoints=endpoints,
         configured=_configured(kept, written, dialect, endpoints),
