@@ -76,8 +76,10 @@ CONDITIONS = [
     ("<IfModule !mod_ssl.c>\nServerName a\n</IfModule>", ["a"]),
     ("LoadModule ssl_module x.so\n<IfModule mod_ssl.c>\nServerName a\n</IfModule>", ["a"]),
     (
-        "<IfModule mod_ssl.c>\nLoadModule ssl_module x.so\n</IfModule>\n"
-        "<IfModule ssl_module>\nServerName a\n</IfModule>",
+        (
+            "<IfModule mod_ssl.c>\nLoadModule ssl_module x.so\n</IfModule>\n"
+            "<IfModule ssl_module>\nServerName a\n</IfModule>"
+        ),
         [],
     ),
     (
