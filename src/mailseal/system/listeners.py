@@ -41,16 +41,19 @@ class Listener:
 
 
 def listeners(system: System) -> tuple[Listener, ...]:
-    """Every listening TCP socket, by port and address; one entry for each process that holds it."""
+    """Every listening TCP socket, by port and address; one entry for each program that holds it.
+
+    A server's children hold its sockets too: of one program, the process with the lowest number is named.
+    """
     sockets: dict[int, tuple[str, int]] = {}
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         sockets.update(parse_table(_text(system, table)))
-    found: list[Listener] = []
+    found: set[Listener] = set()
     holders = _holders(system, set(sockets))
     for inode, (address, port) in sockets.items():
-        for pid, program in holders.get(inode, [(None, "")]):
-            found.append(Listener(address, port, pid, program))
-    return tuple(sorted(set(found), key=lambda each: (each.port, each.address, each.pid or 0)))
+        for program, pid in holders.get(inode, {"": None}).items():
+            found.add(Listener(address, port, pid, program))
+    return tuple(sorted(found, key=lambda each: (each.port, each.address, each.pid or 0)))
 
 
 def on_port(found: Iterable[Listener], port: int) -> tuple[Listener, ...]:
@@ -99,11 +102,11 @@ def _address(text: str) -> str:
     return str(mapped or address)
 
 
-def _holders(system: System, wanted: set[int]) -> dict[int, list[tuple[int | None, str]]]:
-    found: dict[int, list[tuple[int | None, str]]] = {}
+def _holders(system: System, wanted: set[int]) -> dict[int, dict[str, int | None]]:
+    found: dict[int, dict[str, int | None]] = {}
     if not wanted:
         return found
-    for pid in filter(str.isdigit, _names(system, "/proc")):
+    for pid in sorted(int(name) for name in _names(system, "/proc") if name.isdigit()):
         held = {
             int(match[1])
             for fd in _names(system, f"/proc/{pid}/fd")
@@ -112,7 +115,7 @@ def _holders(system: System, wanted: set[int]) -> dict[int, list[tuple[int | Non
         if held & wanted:
             program = _text(system, f"/proc/{pid}/comm").strip()
             for inode in held & wanted:
-                found.setdefault(inode, []).append((int(pid), program))
+                found.setdefault(inode, {}).setdefault(program, pid)
     return found
 
 
