@@ -19,19 +19,23 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from mailseal import services
+from mailseal.certificates import read_pem
 from mailseal.chains import SYSTEM_STORE, TrustAnchors, anchor_count
+from mailseal.config.schema import Config
+from mailseal.desired import desired
 from mailseal.dns.lookup import addresses
 from mailseal.errors import MailsealError, SystemFault
-from mailseal.judge.expect import Expectation
+from mailseal.judge.expect import Expectation, ExpectedLeaf
 from mailseal.judge.files import Pair, PemFile, full_chain_beside, judge_pair
 from mailseal.judge.infer import Seen, infer, mail_name, names_asked, unasked
 from mailseal.judge.verdict import Verdict
 from mailseal.judge.words import certificate, place
-from mailseal.model import AppProtocol, Endpoint, Finding, Identifier, Severity, TlsMode
+from mailseal.model import AppProtocol, Endpoint, Finding, Identifier, Severity, TlsMode, worst
 from mailseal.probes import PATIENCE
 from mailseal.probes.base import Stage
 from mailseal.prove import Prover, look
 from mailseal.services.base import Facts, ServiceAdapter, ServiceSettings
+from mailseal.stores.filesystem import LineageStore
 from mailseal.system import Files, System
 
 OUTSIDE = (
@@ -63,14 +67,14 @@ class Report:
     anchors: str
 
     @property
-    def served(self) -> tuple[str, ...]:
-        """A line for each endpoint that shook hands: what is spoken there and which certificate it served."""
-        lines: dict[str, None] = {}
-        for one in self.verdict.judged:
-            if one.answer.chain:
-                told = f"{place(one.question.endpoint)}  {one.answer.tls_version}  {certificate(one.answer.chain[0])}"
-                lines[told] = None
-        return tuple(lines)
+    def served(self) -> tuple[tuple[str, str], ...]:
+        """Each endpoint that shook hands, and what it spoke and served."""
+        lines = [
+            (place(one.question.endpoint), f"{one.answer.tls_version}, {certificate(one.answer.chain[0])}")
+            for one in self.verdict.judged
+            if one.answer.chain
+        ]
+        return tuple(dict.fromkeys(lines))
 
 
 def system_anchors(system: System) -> TrustAnchors:
@@ -94,7 +98,10 @@ def check_machine(
     wanted_settings = settings or tuple(ServiceSettings(kind) for kind in services.ADAPTERS)
     found, trouble = _services(system, wanted_settings)
     seen = tuple(Seen(facts, tuple(_pairs(system.files, adapter, facts))) for adapter, facts in found)
-    name, certain = mail_name(seen, _host_names(system))
+    if prover is not None and prover.primary:
+        name, certain = prover.primary, True
+    else:
+        name, certain = mail_name(seen, _host_names(system))
     expected: tuple[Expectation, ...] = infer(seen, name, certain=certain)
     if prover is not None and prover.identifiers:
         expected = (*expected, *prover.expectations([facts for _, facts in found]))
@@ -106,6 +113,7 @@ def check_machine(
         *(finding for one in seen for pair in one.pairs for finding in judge_pair(pair)),
         *_stopped(found, verdict),
         *_too_many(seen),
+        *_good(verdict),
     ]
     return Report(
         services=tuple(f"{adapter.title} {'.'.join(map(str, facts.version))}" for adapter, facts in found),
@@ -113,6 +121,26 @@ def check_machine(
         verdict=verdict,
         findings=_ordered(findings),
         anchors=trusted.label,
+    )
+
+
+def configured_prover(system: System, config: Config) -> Prover:
+    """What a configuration wishes for: its default certificate's names everywhere, and what is issued, served."""
+    wanted = desired(config, challenges_by_apache=False)
+    spec, store = wanted.default, LineageStore(system, config.state.directory)
+    number = store.current_number(spec.name) if spec else None
+    leaves: tuple[ExpectedLeaf, ...] = ()
+    if spec is not None and number is not None:
+        files = store.generation_files(store.load(spec.name, number))
+        leaves = tuple(ExpectedLeaf(read_pem(system.files.read(one.fullchain))) for one in files)
+    trust = config.proof.trust
+    return Prover(
+        system,
+        system_anchors(system) if trust == "system" else TrustAnchors(trust, system.files.read(trust)),
+        spec.sorted_identifiers if spec else (),
+        primary=wanted.primary,
+        leaves=leaves,
+        timeout=config.proof.timeout,
     )
 
 
@@ -226,6 +254,19 @@ def _stopped(found: Iterable[tuple[ServiceAdapter, Facts]], verdict: Verdict) ->
     yield from replace(verdict, judged=judged).findings
 
 
+def _good(verdict: Verdict) -> Iterable[Finding]:
+    """The endpoints at which nothing is wrong, a line each."""
+    bad = {one.question.endpoint for one in verdict.judged if worst(one.findings) >= Severity.WARNING}
+    told: dict[Endpoint, str] = {}
+    for one in verdict.judged:
+        endpoint, answer = one.question.endpoint, one.answer
+        if endpoint not in bad and answer.ok:
+            seen = f"{answer.tls_version}, {certificate(answer.chain[0])}" if answer.chain else answer.detail
+            told.setdefault(endpoint, seen)
+    for endpoint, seen in told.items():
+        yield Finding("endpoint-good", Severity.OK, place(endpoint), seen=seen)
+
+
 def _too_many(seen: Sequence[Seen]) -> Iterable[Finding]:
     if count := unasked(seen):
         yield Finding(
@@ -269,7 +310,9 @@ def check_host(
         services=(),
         name=identifier.value,
         verdict=verdict,
-        findings=_ordered([*_no_address(identifier, found), *_store(trusted), *_from_outside(verdict)]),
+        findings=_ordered(
+            [*_no_address(identifier, found), *_store(trusted), *_from_outside(verdict), *_good(verdict)]
+        ),
         anchors=trusted.label,
     )
 

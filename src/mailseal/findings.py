@@ -144,6 +144,67 @@ SERVED = {
     ),
 }
 
+LOOKING = {
+    "endpoint-good": About(
+        "Everything is well there",
+        "It shook hands, and what it serves is what it should be, trusted and for the right name.",
+    ),
+    "port-closed": About(
+        "Nothing answers on these ports from outside",
+        "Told by `mailseal check HOST`; whether they should be open only the admin knows.",
+    ),
+    "service-not-running": About(
+        "A service is configured and does not run",
+        "None of its ports accepts a connection and its process is not there.",
+    ),
+    "service-unreadable": About(
+        "A service could not be looked at", "Its configuration or its program could not be read."
+    ),
+    "no-services": About(
+        "None of the services that mailseal knows is installed",
+        "There is nothing to judge on this machine; `mailseal check HOST` looks at another.",
+    ),
+    "no-trust-anchors": About(
+        "The store of roots is empty",
+        "Without roots nothing can be trusted, so that every chain looks untrusted.",
+    ),
+    "names-not-asked": About(
+        "Not every name was asked",
+        "A service has certificates of its own for very many names; only the first of them were asked.",
+    ),
+}
+
+FILES = {
+    "file-missing": About(
+        "A configured file is not there",
+        "A daemon is configured with a path (or a link) that leads to nothing: it fails at its next start or reload.",
+    ),
+    "file-unreadable": About(
+        "A configured file cannot be read", "It is there and could not be read; run the check as root."
+    ),
+    "file-not-a-certificate": About(
+        "A configured file holds no certificate", "It is empty, damaged, or something else than PEM."
+    ),
+    "file-leaf-only": About(
+        "A service is given the leaf alone",
+        "The file holds the leaf without the chain above it: cert.pem in place of fullchain.pem.",
+    ),
+    "file-out-of-order": About(
+        "A certificate file begins with an authority",
+        "Daemons take the first certificate of a file as their own: the leaf must come first.",
+    ),
+    "file-key-mismatch": About(
+        "A key does not fit its certificate",
+        "No daemon's own checker sees it; Apache ends at its next reload, Dovecot and Postfix stop doing TLS.",
+    ),
+    "file-key-unreadable": About(
+        "A private key cannot be used", "It is damaged, locked by a passphrase, or no key at all."
+    ),
+    "file-key-readable": About(
+        "A private key is readable by every user", "Whoever copied it can pass for this server."
+    ),
+}
+
 DOVECOT = {
     "dovecot-certificate-override": About(
         "A filter serves another certificate",
@@ -265,4 +326,4 @@ WORK = {
     ),
 }
 
-CODES: dict[str, About] = {**REACHING, **SERVED, **DOVECOT, **CHALLENGE, **WORK}
+CODES: dict[str, About] = {**REACHING, **SERVED, **LOOKING, **FILES, **DOVECOT, **CHALLENGE, **WORK}

@@ -27,6 +27,7 @@ class Entry:
 
 
 COMMANDS: dict[str, Entry] = {
+    "check": Entry("mailseal check [HOST]", "look, change nothing", "mailseal.cli.check:check"),
     "setup": Entry(
         "mailseal setup",
         "ask a few questions, write the configuration, apply it, prove it",
