@@ -1,4 +1,4 @@
-"""The Postfix adapter against Debian's own Postfix, on both releases: look, wish, check, rehearse, reload, ask openssl."""
+"""The Postfix adapter against Debian's own Postfix, both releases: look, wish, check, reload, ask openssl."""
 
 from __future__ import annotations
 
