@@ -133,8 +133,19 @@ class Machine(Box):
             time.sleep(0.02)
 
     def _find_leader(self) -> None:
-        nspawn = child_of(self._inner, program="systemd-nspawn")
-        self.pid = child_of(nspawn, program="systemd", init=True)
+        """The machine's systemd; after a reboot the nspawn of before may still be on its way out."""
+        deadline = time.monotonic() + self._timeout
+        while True:
+            try:
+                nspawn = child_of(self._inner, program="systemd-nspawn")
+                self.pid = child_of(nspawn, program="systemd", init=True)
+                return
+            except ProcessLookupError:
+                if time.monotonic() > deadline or self._supervisor.poll() is not None:
+                    raise BootFailed(
+                        f"{self.name} ({self.release}) has no systemd:\n{self.console()}"
+                    ) from None
+                time.sleep(0.02)
 
     def _wait_booted(self) -> None:
         deadline = time.monotonic() + self._timeout
