@@ -115,7 +115,7 @@ class ListenerSolver:
 
     def _refused(self, address: str, port: int, fault: NetworkFault) -> ChallengeError:
         if fault.errno == errno.EADDRINUSE:
-            holders = covering(listeners(self._system), address, port)
+            holders = covering(listeners(self._system, {port}), address, port)
             who = ", ".join(dict.fromkeys(str(holder) for holder in holders)) or "another process"
             return ChallengeError(
                 f"Port {port} is in use, so mailseal cannot answer the challenge there itself",

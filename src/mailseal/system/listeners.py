@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from mailseal.errors import SystemFault
@@ -40,14 +40,15 @@ class Listener:
         return f"{who} on {host}:{self.port}"
 
 
-def listeners(system: System) -> tuple[Listener, ...]:
-    """Every listening TCP socket, by port and address; one entry for each program that holds it.
+def listeners(system: System, ports: Container[int] | None = None) -> tuple[Listener, ...]:
+    """Every listening TCP socket (of these ports), by port and address; one entry for each program that holds it.
 
     A server's children hold its sockets too: of one program, the process with the lowest number is named.
     """
     sockets: dict[int, tuple[str, int]] = {}
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        sockets.update(parse_table(_text(system, table)))
+        found_here = parse_table(_text(system, table))
+        sockets.update({inode: at for inode, at in found_here.items() if ports is None or at[1] in ports})
     found: set[Listener] = set()
     holders = _holders(system, set(sockets))
     for inode, (address, port) in sockets.items():

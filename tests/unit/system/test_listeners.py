@@ -61,6 +61,7 @@ def test_our_own_sockets_are_found_with_our_name() -> None:
         ipv4 = await serve("127.0.0.1", 0, hang_up)
         ipv6 = await serve("::1", ipv4.port, hang_up)
         found = on_port(listeners(system), ipv4.port)
+        assert listeners(system, {ipv4.port}) == found
         with open(f"/proc/{os.getpid()}/comm") as file:
             program = file.read().strip()
         assert found == (
