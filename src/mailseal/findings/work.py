@@ -1,0 +1,17 @@
+"""What a run has to tell of its own work."""
+
+from __future__ import annotations
+
+from mailseal.findings.about import About
+
+WORK = {
+    "interrupted-run": About(
+        "An earlier run was interrupted",
+        "It was finished, or taken back, as the finding says; see the log for why.",
+    ),
+    "not-rehearsed": About(
+        "A daemon could not be tried out beforehand",
+        "A throw-away instance on the staged configuration was not possible here; the proof after the switch holds "
+        "all the same.",
+    ),
+}
