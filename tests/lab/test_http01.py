@@ -179,6 +179,23 @@ def test_no_hairpin_blocks_nothing(world: World, mail: Host) -> None:
     assert "error" not in said
 
 
+def test_a_routers_own_page_blocks_nothing(world: World, mail: Host, other: Host) -> None:
+    """Without hairpin NAT, many routers answer for their outer address with their own login page."""
+    outer = "203.0.113.5"
+    other.run(["ip", "address", "add", f"{outer}/32", "dev", "lo"])
+    mail.run(["ip", "route", "replace", "default", "via", other.ipv4])
+    world.dns.set_addresses(NAME, [outer])
+    try:
+        said = job(mail, None, NAME)
+        assert [(reach, code) for _, _, reach, code, _ in said["looked"]] == [("unknown", "router-answers")]
+        mail.run(["ip", "route", "replace", "default", "via", world.ca.ipv4])
+        mail.run(["ip", "route", "replace", outer, "via", other.ipv4])
+        said = job(mail, None, NAME)
+        assert codes(said) == ["wrong-address"]
+    finally:
+        world.name(mail, NAME)
+
+
 def test_a_resolver_that_fails_blocks_nothing(world: World, mail: Host) -> None:
     world.dns.set_servfail("lame.example.test")
     try:

@@ -3,14 +3,15 @@
 Only what is certain refutes, since a refuted name is not ordered:
 
 - An answer came, and it is not ours: whatever a CA asks there, it gets the
-  same. (Seen from inside a network without hairpin NAT, the answer may be the
-  router's own page; the hint says so.)
+  same.
 - The address is this machine's own and nothing useful answers.
 - DNS says for certain that there is no address, or DNSSEC is broken: CAs must
   check it (CA/Browser Forum ballot SC-085).
 
 An address that is not ours and cannot be reached from here says nothing: the
 way back in may need a hairpin NAT that is not there, while the world comes in.
+The same holds where the default gateway gives the very same answer at its own
+address: then it is the router's own page, which only the inside sees.
 """
 
 from __future__ import annotations
@@ -24,9 +25,20 @@ SHOWN_OCTETS = 60
 
 
 def judge(
-    identifier: Identifier, address: str, *, ours: bool, got: Answered | Failed, expected: bytes
+    identifier: Identifier,
+    address: str,
+    *,
+    ours: bool,
+    got: Answered | Failed,
+    expected: bytes,
+    router: str = "",
 ) -> Preflight:
-    """The verdict over one address that DNS gives for a name. `ours`: it is one of this machine's addresses."""
+    """The verdict over one address that DNS gives for a name.
+
+    `ours`: it is one of this machine's addresses; `router`: the default gateway, where it answers alike.
+    """
+    if router:
+        return _router(identifier, address, got, router)
     if isinstance(got, Answered):
         return _answered(identifier, address, ours, got, expected)
     if got.trouble.of_redirect:
@@ -58,6 +70,20 @@ def judge(
         "(no hairpin NAT), while the CA comes from outside."
     )
     return _said(identifier, address, Reach.UNKNOWN, "unreachable-from-here", seen, mend)
+
+
+def alike(one: Answered | Failed, other: Answered | Failed) -> bool:
+    """Whether two looks met the same server, as far as its answers tell."""
+    if isinstance(one, Answered) and isinstance(other, Answered):
+        # Only the beginning: pages carry times and secrets of forms further down.
+        return (one.status, one.server, one.body[:SHOWN_OCTETS]) == (
+            other.status,
+            other.server,
+            other.body[:SHOWN_OCTETS],
+        )
+    if isinstance(one, Failed) and isinstance(other, Failed):
+        return one.trouble is other.trouble and one.detail == other.detail
+    return False
 
 
 def judge_names(identifier: Identifier, found: Addresses) -> Preflight | None:
@@ -134,12 +160,18 @@ def _answered(identifier: Identifier, address: str, ours: bool, got: Answered, e
     return _said(identifier, address, Reach.REFUTED, code, seen, mend)
 
 
+def _router(identifier: Identifier, address: str, got: Answered | Failed, router: str) -> Preflight:
+    what = _shown(got) if isinstance(got, Answered) else got.detail
+    seen = f"the router at {router} answers for {address} itself, with its own page ({what})"
+    mend = f"Nothing, if the router forwards port 80 of {address} to this machine for everybody outside."
+    return _said(identifier, address, Reach.UNKNOWN, "router-answers", seen, mend)
+
+
 def _wrong_address(identifier: Identifier, address: str) -> str:
     kind = "AAAA" if ":" in address else "A"
     return (
         f"Another server answers at {address}, which is not an address of this machine. Correct the {kind} record of "
-        f"{identifier}, or let that server forward /.well-known/acme-challenge/ here. (Behind a router without hairpin "
-        "NAT this may be the router's own page.)"
+        f"{identifier}, or let that server forward /.well-known/acme-challenge/ here."
     )
 
 

@@ -19,14 +19,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mailseal.challenges.base import Preflight, Reach, Solver
-from mailseal.challenges.fetch import Ports, fetch
+from mailseal.challenges.fetch import Answered, Failed, Ports, fetch
 from mailseal.challenges.http01 import checked_answer, path_of
-from mailseal.challenges.judging import judge, judge_names, name_wrong_aaaa
+from mailseal.challenges.judging import alike, judge, judge_names, name_wrong_aaaa
 from mailseal.dns.lookup import Addresses, addresses
 from mailseal.errors import ChallengeError
 from mailseal.model import Identifier
 from mailseal.system import System
 from mailseal.system.dns import Dns
+from mailseal.system.routes import default_gateway
 
 AT_ONCE = 16
 TIMEOUT = 10.0  # seconds for one walk to one address; CAs give it about as long
@@ -90,6 +91,7 @@ class _Look:
     ) -> None:
         self._network = system.network
         self._clock = system.clock
+        self._gateway = default_gateway(system.files)
         self._own = frozenset(system.network.own_addresses())
         self._dns = dns
         self._path = path_of(token)
@@ -125,16 +127,30 @@ class _Look:
 
     async def _look(self, name: Identifier, address: str, ours: bool) -> Preflight:
         async with self._places:
-            got = await fetch(
-                self._network,
-                self._dns,
-                name=name.value,
-                address=address,
-                path=self._path,
-                timeout=self._timeout,
-                ports=self._ports,
-            )
-        return judge(name, address, ours=ours, got=got, expected=self._expected)
+            got = await self._fetch(name, address)
+            result = judge(name, address, ours=ours, got=got, expected=self._expected)
+            if (
+                ours
+                or result.reach is not Reach.REFUTED
+                or ":" in address
+                or self._gateway in (None, address)
+            ):
+                return result
+            assert self._gateway is not None
+            if not alike(got, await self._fetch(name, self._gateway)):
+                return result
+        return judge(name, address, ours=ours, got=got, expected=self._expected, router=self._gateway)
+
+    async def _fetch(self, name: Identifier, address: str) -> Answered | Failed:
+        return await fetch(
+            self._network,
+            self._dns,
+            name=name.value,
+            address=address,
+            path=self._path,
+            timeout=self._timeout,
+            ports=self._ports,
+        )
 
 
 def require(looked: Looked) -> None:

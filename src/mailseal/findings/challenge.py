@@ -11,6 +11,11 @@ CHALLENGE = {
         "It is not this machine's own, and nothing answered. Behind a router that does not lead back in (no hairpin "
         "NAT) that is usual, and the CA may still come in.",
     ),
+    "router-answers": About(
+        "The router's own page answers",
+        "The default gateway gives the very same answer at its own address, so this is what the inside of the network "
+        "sees; the CA, outside, may well be led to this machine.",
+    ),
     "connection-refused": About(
         "Nothing listens on port 80", "The address is this machine's own and refuses."
     ),

@@ -6,7 +6,7 @@ import pytest
 
 from mailseal.challenges.base import Preflight, Reach
 from mailseal.challenges.fetch import Answered, Failed, Trouble
-from mailseal.challenges.judging import judge, judge_names, name_wrong_aaaa
+from mailseal.challenges.judging import alike, judge, judge_names, name_wrong_aaaa
 from mailseal.dns.lookup import Addresses, Lookup, Outcome
 from mailseal.model import Identifier
 
@@ -59,6 +59,29 @@ def test_verdicts(ours: bool, got: Answered | Failed, reach: Reach, code: str) -
     assert (said.identifier, said.address, said.reach, said.code) == (NAME, HERE, reach, code)
     assert said.seen
     assert bool(said.mend) == (reach is not Reach.CONFIRMED)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (answered(200, b"<html>x"), answered(200, b"<html>x"), True),
+        (answered(200, b"x" * 60 + b"1"), answered(200, b"x" * 60 + b"2"), True),
+        (answered(200, b"<html>x"), answered(404, b"<html>x"), False),
+        (answered(200, b"<html>x"), answered(200, b"<html>x", "other"), False),
+        (failed(Trouble.BAD_REDIRECT), failed(Trouble.BAD_REDIRECT, address=THERE), True),
+        (failed(Trouble.BAD_REDIRECT), failed(Trouble.LOOP), False),
+        (failed(Trouble.BAD_REDIRECT), answered(200, b""), False),
+    ],
+)
+def test_who_answers_alike(one: Answered | Failed, other: Answered | Failed, same: bool) -> None:
+    assert alike(one, other) is same
+
+
+def test_a_routers_own_page_refutes_nothing() -> None:
+    for got in (answered(200, b"<html>FRITZ!Box"), failed(Trouble.BAD_REDIRECT)):
+        said = judge(NAME, THERE, ours=False, got=got, expected=OURS, router="192.168.178.1")
+        assert (said.reach, said.code) == (Reach.UNKNOWN, "router-answers")
+        assert "192.168.178.1" in said.seen
 
 
 def test_who_answered_is_told_without_moving_the_terminal() -> None:
