@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from docs.generate import pages
-from mailseal.cli.group import EXIT_MEANINGS
+from mailseal.cli.group import COMMANDS, EXIT_MEANINGS
 from mailseal.config import load
+from mailseal.config.reference import SMALLEST
 from mailseal.errors import ExitCode
 from mailseal.findings import CODES
 
@@ -42,6 +43,18 @@ def test_every_commented_key_of_the_sample_is_good_too() -> None:
 
 def test_every_exit_status_has_a_meaning() -> None:
     assert set(EXIT_MEANINGS) == set(ExitCode)
+
+
+def test_the_readme_knows_the_commands() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `mailseal (\w+)", text, flags=re.MULTILINE) == list(COMMANDS)
+    assert SMALLEST in text
+
+
+def test_links_lead_somewhere() -> None:
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
+            assert target.startswith("http") or (page.parent / target).exists(), f"{page.name}: {target}"
 
 
 def codes_in(tree: ast.Module) -> Iterator[str]:

@@ -6,6 +6,7 @@ imports none of them.
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -19,44 +20,59 @@ from mailseal.errors import ExitCode
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One command: how it is typed in an example, what it does in a line, and where its code is."""
+    """One command: what it does in a line, where its code is, and examples: what to type, and what that does."""
 
-    example: str
     summary: str
     target: str
+    examples: tuple[tuple[str, str], ...] = ()
 
 
 COMMANDS: dict[str, Entry] = {
-    "check": Entry("mailseal check [HOST]", "look, change nothing", "mailseal.cli.check:check"),
+    "check": Entry(
+        "look at every port, change nothing; with HOST, from outside",
+        "mailseal.cli.check:check",
+        (
+            ("mailseal check", "this machine, by its own configuration"),
+            ("mailseal check -v", "also what is well"),
+            ("mailseal check mail.example.org", "from outside: the usual ports of a host"),
+        ),
+    ),
     "setup": Entry(
-        "mailseal setup",
         "ask a few questions, write the configuration, apply it, prove it",
         "mailseal.cli.setup:setup",
+        (
+            ("mailseal setup", "look, propose, ask"),
+            ("mailseal setup --yes --agree-tos --contact postmaster@example.org", "take what is proposed"),
+            ("mailseal setup --yes --agree-tos --name mail.example.org", "only this name"),
+        ),
     ),
     "plan": Entry(
-        "mailseal plan",
         "what apply would do: orders, changed files with their diffs",
         "mailseal.cli.plan:plan",
+        (("mailseal plan", "in order, with every diff"), ("mailseal plan --json", "for a program")),
     ),
     "apply": Entry(
-        "mailseal apply",
         "do it and prove it, or take it back",
         "mailseal.cli.apply:apply",
+        (("mailseal plan && mailseal apply", "see it first"), ("mailseal apply --quiet", "only the result")),
     ),
     "renew": Entry(
-        "mailseal renew",
         "what the timer runs: apply what is due",
         "mailseal.cli.apply:renew",
+        (("mailseal renew", "nothing happens where nothing is due"),),
     ),
     "status": Entry(
-        "mailseal status",
         "the certificates, when each renews, where each is served",
         "mailseal.cli.status:status",
+        (("mailseal status", "for a person"), ("mailseal status --json", "for a program")),
     ),
     "detach": Entry(
-        "mailseal detach",
         "hand the machine back as it was found",
         "mailseal.cli.detach:detach",
+        (
+            ("mailseal detach", "shows what would be undone, and asks"),
+            ("mailseal detach --yes", "does not ask"),
+        ),
     ),
 }
 
@@ -82,7 +98,9 @@ class Commands(click.Group):
         module, _, attribute = entry.target.partition(":")
         command = getattr(import_module(module), attribute)
         assert isinstance(command, click.Command)
-        return command
+        shown = copy(command)
+        shown.epilog = "\n\n".join(part for part in (_examples(entry), command.epilog or "") if part)
+        return shown
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         name = args[0]
@@ -103,9 +121,7 @@ class Commands(click.Group):
         )
         if COMMANDS:
             with formatter.indentation():
-                formatter.write_dl(
-                    [(entry.example, entry.summary) for entry in COMMANDS.values()], col_max=34
-                )
+                formatter.write_dl([(f"mailseal {name}", entry.summary) for name, entry in COMMANDS.items()])
             formatter.write_paragraph()
         with formatter.section("Every command takes"):
             records = [parameter.get_help_record(ctx) for parameter in self.get_params(ctx)]
@@ -115,6 +131,14 @@ class Commands(click.Group):
             "Exit status: 0 all well, 1 findings, 2 usage or configuration, 3 could not be\n"
             "done and was taken back, 4 waiting.   More: mailseal COMMAND --help\n"
         )
+
+
+def _examples(entry: Entry) -> str:
+    """A block that click does not fold: what to type, and beside or below it what that does."""
+    lines = []
+    for typed, does in entry.examples:
+        lines += [f"{typed:36}{does}"] if len(typed) < 36 else [typed, f"{'':36}{does}"]
+    return "\b\n" + "\n".join(lines) if lines else ""
 
 
 @click.group(

@@ -13,12 +13,7 @@ if TYPE_CHECKING:
     from mailseal.setting_up import Answers
 
 
-@click.command(
-    "setup",
-    epilog="\b\nExamples:\n  mailseal setup\n"
-    "  mailseal setup --yes --agree-tos --contact postmaster@example.org\n"
-    "  mailseal setup --yes --agree-tos --name mail.example.org --name imap.example.org",
-)
+@click.command("setup")
 @click.option(
     "--name", "names", multiple=True, metavar="NAME", help="A name for the certificate; repeat for more."
 )

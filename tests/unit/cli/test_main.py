@@ -35,7 +35,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
         module = ModuleType("tried_command")
         module.command = command  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "tried_command", module)
-        monkeypatch.setitem(COMMANDS, "try", Entry("mailseal try", "tries", "tried_command:command"))
+        monkeypatch.setitem(COMMANDS, "try", Entry("tries", "tried_command:command"))
         stdout, stderr = io.StringIO(), io.StringIO()
         status = main(arguments, out=Output(stdout, stderr))
         return status, stdout.getvalue(), stderr.getvalue()
@@ -144,9 +144,17 @@ def test_a_reader_that_has_seen_enough() -> None:
 
 @pytest.mark.parametrize("name", list(COMMANDS))
 def test_every_entry_of_the_table_is_there(name: str) -> None:
-    stdout = io.StringIO()
-    entry = COMMANDS[name]
-    assert entry.example.startswith(f"mailseal {name}")
-    assert (
-        main([name, "--config", "/nonexistent", "--unknown-option"], out=Output(stdout, io.StringIO())) == 2
-    )
+    quiet = Output(io.StringIO(), io.StringIO())
+    assert main([name, "--config", "/nonexistent", "--unknown-option"], out=quiet) == 2
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_help_shows_examples_and_fits_into_80_columns(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert COMMANDS[name].examples
+    for typed, does in COMMANDS[name].examples:
+        assert f"mailseal {name}" in typed
+        assert typed in text
+        assert does in text
