@@ -46,6 +46,11 @@ DOVECOT = {
         "A port expects the PROXY header",
         "Only the proxy before it can reach the port, so what it serves to the world is not proven from here.",
     ),
+    "dovecot-second-key-type": About(
+        "A filter keeps the second key type from being served",
+        "A filter with a certificate and no alternative of its own would serve the global alternative, in place of "
+        "its certificate; so only the first key type is served.",
+    ),
     "dovecot-third-key-type": About(
         "Dovecot takes two kinds of key",
         "It has one alternative certificate; a third is served by the others only.",

@@ -112,9 +112,10 @@ def drop_in(wish: ServiceWish, facts: DovecotFacts) -> str:
     if lines:
         lines.append(f"{dialect.cleartext[0]} = {dialect.cleartext[1]}")
     names = ((dialect.cert, dialect.key), (dialect.alt_cert, dialect.alt_key))
+    served = wish.certificates[:1] if _lending_filters(facts) else wish.certificates
     for index, (cert, key) in enumerate(names):
-        if index < len(wish.certificates):
-            files = wish.certificates[index]
+        if index < len(served):
+            files = served[index]
             lines += [
                 f"{cert} = {dialect.file_sign}{files.fullchain}",
                 f"{key} = {dialect.file_sign}{files.privkey}",
@@ -143,6 +144,17 @@ def _cleartext_filters(facts: DovecotFacts) -> tuple[conf.Setting, ...]:
     return tuple(s for s in facts.written if s.name == name and s.value == allowed and s.scope)
 
 
+def _lending_filters(facts: DovecotFacts) -> tuple[conf.Setting, ...]:
+    """Filters with a certificate and no alternative of their own: they would serve a global alternative to theirs.
+
+    OpenSSL keeps one certificate a key type, so that an RSA alternative of ours takes the place of a filter's own
+    RSA certificate, and an RSA client gets ours beside a filter's ECDSA one, both under the wrong name.
+    """
+    dialect = facts.dialect
+    kept = {s.scope for s in facts.written if s.name == dialect.alt_cert}
+    return tuple(s for s in facts.written if s.name == dialect.cert and s.scope and s.scope not in kept)
+
+
 def _obstacles(wish: ServiceWish, facts: DovecotFacts) -> Iterator[Finding]:
     """What will keep clients from getting the wished certificate although our file stands."""
     ours = {path for files in wish.certificates for path in (files.fullchain, files.privkey)}
@@ -168,6 +180,17 @@ def _obstacles(wish: ServiceWish, facts: DovecotFacts) -> Iterator[Finding]:
             why="Dovecot 2.4 drops every connection that such a filter matches once ssl = required is set; "
             "mailseal leaves ssl as it is.",
             mend=f"remove the line at {setting.place}, then: mailseal apply",
+        )
+    for setting in _lending_filters(facts) if len(wish.certificates) > 1 else ():
+        yield Finding(
+            "dovecot-second-key-type",
+            Severity.WARNING,
+            setting.place,
+            seen=f"{' / '.join(setting.scope)} has a certificate and no {facts.dialect.alt_cert}",
+            expected=f"{facts.dialect.alt_cert} = and {facts.dialect.alt_key} = beside it, empty or with its own",
+            why="Dovecot would serve mailseal's second key type in that filter too, in place of its own certificate; "
+            "so only the first key type is served.",
+            mend=f"add both lines after {setting.place}, then: mailseal apply",
         )
     if len(wish.certificates) > 2:
         yield Finding(

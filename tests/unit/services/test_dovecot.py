@@ -229,6 +229,15 @@ def test_a_file_read_later_is_told() -> None:
     }
 
 
+def test_a_filter_without_an_alternative_keeps_ours_to_one_key_type() -> None:
+    rendering = ADAPTER.render(wish("mail.example.org", both=True), observed(machine("overrides12")))
+    drop_in = rendering.wishes[0]
+    assert isinstance(drop_in, FileWish)
+    assert RSA.fullchain.encode() not in drop_in.content
+    told = {f.subject for f in rendering.findings if f.code == "dovecot-second-key-type"}
+    assert told == {"/etc/dovecot/conf.d/95-names.conf:2", "/etc/dovecot/conf.d/95-names.conf:6"}
+
+
 def test_filters_are_seen_with_their_names_and_ports() -> None:
     facts = observed(machine("overrides12"))
     assert {(c.cert_file, c.key_file, c.names, c.ports, c.place) for c in facts.configured} == {
