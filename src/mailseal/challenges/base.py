@@ -1,4 +1,4 @@
-"""What a challenge solver does: make control of an identifier visible, and take that away again (RFC 8555 section 8)."""
+"""What a challenge solver does: it makes control of an identifier visible, and takes that away (RFC 8555 section 8)."""
 
 from __future__ import annotations
 

@@ -40,8 +40,8 @@ class DirectorySolver:
         try:
             self._prepare()
             if token not in self._presented:
-                # One token may stand for several names, and may be left over from a run that was killed.
-                self._system.files.replace(path, answer, mode=0o644)
+                # Not synced to disk, as `replace` would: a token is worth nothing after a crash.
+                self._system.files.plant(self._directory, (token,), answer)
         except SystemFault as fault:
             raise ChallengeError(
                 f"The challenge for {identifier} could not be written to {path}",
@@ -58,7 +58,7 @@ class DirectorySolver:
             return
         self._presented.pop(token, None)
         try:
-            self._system.files.remove(path)
+            self._system.files.uproot(self._directory, (token,))
         except SystemFault as fault:
             raise ChallengeError(f"The challenge {path} could not be removed", reason=str(fault)) from fault
 

@@ -183,6 +183,10 @@ def _own_silent(identifier: Identifier, address: str, got: Failed) -> Preflight:
         mend = (
             f"Let the web server listen on port 80 over IPv6 too, or remove the AAAA record of {identifier}."
         )
+    if len(got.hops) > 1:
+        mend = (
+            f"Exempt /.well-known/acme-challenge/ from the redirect, or let {got.hops[-1][:80]} be answered."
+        )
     return _said(identifier, address, Reach.REFUTED, code, seen, mend)
 
 

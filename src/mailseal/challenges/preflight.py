@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mailseal.challenges.base import Preflight, Reach, Solver
-from mailseal.challenges.fetch import Answered, Failed, Ports, fetch
+from mailseal.challenges.fetch import Answered, Failed, Ports, Trouble, fetch
 from mailseal.challenges.http01 import checked_answer, path_of
 from mailseal.challenges.judging import alike, judge, judge_names, name_wrong_aaaa
 from mailseal.dns.lookup import Addresses, addresses
@@ -98,6 +98,7 @@ class _Look:
         self._expected = expected
         self._ports = ports
         self._timeout = timeout
+        self._silent: dict[str, Failed] = {}  # who let the whole time pass is not waited for again
         self._places = asyncio.Semaphore(AT_ONCE)
 
     async def at_name(self, name: Identifier) -> tuple[tuple[Preflight, ...], tuple[str, ...]]:
@@ -142,7 +143,9 @@ class _Look:
         return judge(name, address, ours=ours, got=got, expected=self._expected, router=self._gateway)
 
     async def _fetch(self, name: Identifier, address: str) -> Answered | Failed:
-        return await fetch(
+        if address in self._silent:
+            return self._silent[address]
+        got = await fetch(
             self._network,
             self._dns,
             name=name.value,
@@ -151,6 +154,9 @@ class _Look:
             timeout=self._timeout,
             ports=self._ports,
         )
+        if isinstance(got, Failed) and got.trouble is Trouble.TIMEOUT and len(got.hops) == 1:
+            self._silent[address] = got
+        return got
 
 
 def require(looked: Looked) -> None:

@@ -77,6 +77,13 @@ def test_who_answers_alike(one: Answered | Failed, other: Answered | Failed, sam
     assert alike(one, other) is same
 
 
+def test_a_redirect_to_a_closed_port_is_told_as_such() -> None:
+    got = Failed(Trouble.REFUSED, "Connection refused", HERE, (URL, "https://mail.example.org/x"))
+    said = judge(NAME, HERE, ours=True, got=got, expected=OURS)
+    assert said.code == "connection-refused"
+    assert "by way of https://mail.example.org/x" in said.seen and "the redirect" in said.mend
+
+
 def test_a_routers_own_page_refutes_nothing() -> None:
     for got in (answered(200, b"<html>FRITZ!Box"), failed(Trouble.BAD_REDIRECT)):
         said = judge(NAME, THERE, ours=False, got=got, expected=OURS, router="192.168.178.1")

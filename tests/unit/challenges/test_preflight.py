@@ -121,6 +121,51 @@ def test_no_hairpin_is_unknown_and_blocks_nothing() -> None:
     require(looked)
 
 
+def test_a_server_that_is_just_reloading_is_asked_again() -> None:
+    async def story() -> Looked:
+        answers = iter([status("404 Not Found"), status("503 Service Unavailable")])
+        presented: dict[str, bytes] = {}
+
+        class Reloading:
+            kind = "http-01"
+
+            async def present(self, identifier: Identifier, token: str, key_authorization: str) -> None:
+                presented[f"/.well-known/acme-challenge/{token}"] = key_authorization.encode()
+
+            async def clean_up(self, identifier: Identifier, token: str) -> None:
+                presented.clear()
+
+        def answer(host: str, target: str) -> bytes:
+            return next(answers, None) or status("200 OK", presented[target])
+
+        async with http_server({"*": answer}) as port:
+            zones = Zones({("mail.example.org", "A"): ["127.0.0.1"]})
+            return await preflight(LocalSystem(), Reloading(), [MAIL], dns=zones, ports=Ports(port, 1))
+
+    assert [each.code for each in asyncio.run(story()).results] == ["reached"]
+
+
+def test_an_address_that_is_silent_is_waited_for_only_a_few_times() -> None:
+    zones = {(f"m{n}.example.org", "A"): ["127.0.0.1"] for n in range(100)}
+
+    async def story() -> tuple[Looked, float]:
+        system = LocalSystem()
+        began = system.clock.monotonic()
+        async with (
+            http_server({}, hang=True) as port,
+            ListenerSolver(system, addresses=("::1",), port=0) as solver,
+        ):
+            names = [Identifier.parse(f"m{n}.example.org") for n in range(100)]
+            looked = await preflight(
+                system, solver, names, dns=Zones(zones), ports=Ports(port, 1), timeout=0.3
+            )
+        return looked, system.clock.monotonic() - began
+
+    looked, seconds = asyncio.run(story())
+    assert {each.code for each in looked.results} == {"timeout"} and len(looked.results) == 100
+    assert seconds < 5
+
+
 def test_names_without_addresses_and_wildcards() -> None:
     looked = look(
         {("mail.example.org", "A"): ["127.0.0.1"]}, "gone.example.org", "*.example.org", "mail.example.org"
