@@ -35,7 +35,7 @@ def audit(facts: PostfixFacts) -> tuple[Finding, ...]:
         *_resolver(facts),
         *_sni(facts),
     ]
-    return tuple(sorted(found, key=lambda finding: -finding.severity))
+    return tuple(sorted(dict.fromkeys(found), key=lambda finding: -finding.severity))
 
 
 def postconf(facts: PostfixFacts, *arguments: str) -> str:
