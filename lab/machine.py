@@ -1,10 +1,10 @@
-"""A whole Debian with systemd, as a server boots it, in about ten seconds.
+"""A whole Debian with systemd, as a server boots it, in a second or two.
 
 systemd-nspawn(1) boots an overlay of the image and memory, which lasts over a
-reboot and leaves the image untouched; `--register=no --keep-unit` asks nothing of the host's service
-manager, which a CI machine may not have. The network namespace is one of the
-lab's. nspawn itself runs as the only child of a PID namespace whose PID 1 holds
-a pipe to the test process, so that a crash here ends the machine too.
+reboot and leaves the image untouched; `--register=no --keep-unit` asks nothing
+of the host's service manager, which a CI machine may not have. The network
+namespace is one of the lab's. `lab.supervisor` stands above it, PID 1 of a
+namespace with a pipe to the test process: a crash here ends the machine too.
 
 systemd 256 and later refuse a cgroup v1 hierarchy, and the host may still mount
 one; the machine is given the unified hierarchy (`SYSTEMD_NSPAWN_UNIFIED_HIERARCHY`).
@@ -25,20 +25,9 @@ from lab.box import Box, child_of, hosts_file, nsenter, resolv_conf
 from lab.guard import CHECKOUT, require
 from lab.image import Image, cache_root
 from lab.network import Network
+from lab.supervisor import PREFIX, sweep, sweep_orphans
 
 _NAMESPACES = ("--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup", "--root", "--wd")
-
-# systemd-nspawn --keep-unit ends with 133 to say that the machine wants to boot again.
-_SUPERVISE = """
-import subprocess, sys, threading
-
-def boot():
-    while subprocess.run(sys.argv[1:], stdin=subprocess.DEVNULL).returncode == 133:
-        pass
-
-threading.Thread(target=boot, daemon=True).start()
-sys.stdin.read()
-"""
 
 
 class BootFailed(Exception):
@@ -62,6 +51,8 @@ class Machine(Box):
         self.image = image
         self.network = network
         self._timeout = timeout
+        self._group = f"{PREFIX}{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        sweep_orphans()
         self._console = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop()
         scratch = cache_root() / "scratch"
         scratch.mkdir(parents=True, exist_ok=True)
@@ -71,8 +62,9 @@ class Machine(Box):
                 *("unshare", "--mount", "--pid", "--net", "--ipc", "--fork", "--kill-child", "--mount-proc"),
                 *("sh", str(CHECKOUT / "lab" / "machine.sh"), str(image.root), str(scratch), short),
                 *(hosts_file(name), resolv_conf(nameserver)),
-                *(sys.executable, "-ISc", _SUPERVISE, *_nspawn(scratch / "root", short)),
+                *(sys.executable, "-m", "lab.supervisor", self._group, *_nspawn(scratch / "root", short)),
             ],
+            cwd=CHECKOUT,
             stdin=subprocess.PIPE,
             stdout=self._console,
             stderr=self._console,
@@ -125,6 +117,7 @@ class Machine(Box):
         if self._supervisor.poll() is None:
             self._supervisor.kill()
         self._supervisor.communicate()
+        sweep(self._group, 2)
         self._console.close()
 
     def _wait_gone(self, timeout: float) -> None:

@@ -6,6 +6,7 @@ import os
 
 from lab.machine import Machine
 from lab.recipe import PASSWORD, USER
+from lab.supervisor import PREFIX, own_groups
 from lab.world import World
 
 MAIL_PORTS = {25, 80, 110, 143, 993, 995, 4190}
@@ -58,10 +59,25 @@ def test_the_clock_cannot_be_set(machine: Machine) -> None:
     assert machine.run(unit, check=False).returncode != 0
 
 
+def test_two_machines_do_not_disturb_each_other(machine: Machine, world: World) -> None:
+    """Each has control groups of its own, or one systemd would stop the processes of the other."""
+    other = world.machine(machine.release, "other.example.test")
+    apache = machine.pids("apache2")
+    other.run(["systemctl", "stop", "apache2", "dovecot", "postfix"])
+    assert machine.pids("apache2") == apache
+    assert {port for _, port in machine.listening()} >= MAIL_PORTS
+    assert other.run(["systemctl", "status", "apache2"], check=False).returncode == 3
+    world.discard(other)
+    assert machine.failed_units() == []
+
+
 def test_poweroff_leaves_nothing(machine: Machine) -> None:
     pid = machine.pid
+    mine = f"{PREFIX}{os.getpid()}-*"
+    assert any(list(own.glob(mine)) for own in own_groups())
     machine.poweroff()
     assert not os.path.exists(f"/proc/{pid}")
+    assert not any(list(own.glob(mine)) for own in own_groups())
 
 
 def test_packages_leave_no_trace_of_the_build(machine: Machine) -> None:
