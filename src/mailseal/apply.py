@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
-from mailseal.effects import Undone, perform, undo
+from mailseal.effects import Undone, perform, require_unchanged, undo
 from mailseal.errors import ApplyFailed, MailsealError
 from mailseal.journal import Journal, Record
 from mailseal.judge.verdict import Verdict
@@ -121,6 +121,8 @@ class Transactions:
         self._say("asking every endpoint as it is now")
         before = self._prover.look([s.facts for s in services])
         notes = self._rehearser.rehearse(step, concerned)
+        for put in step.puts:
+            require_unchanged(self._system.files, put)
         record = self._journal.begin(step.purpose, step.puts, step.services, step.generations)
         try:
             after = self._switch(step, concerned)

@@ -9,6 +9,7 @@ made goes away only when it is empty.
 from __future__ import annotations
 
 import posixpath
+import re
 from dataclasses import dataclass
 
 from mailseal.errors import SystemFault
@@ -26,13 +27,18 @@ class Undone:
     left: tuple[str, ...] = ()
 
 
-def perform(files: Files, put: Put) -> None:
-    """Carries one put out. Raises `SystemFault` if the path changed since the plan was made, or on any fault."""
+def require_unchanged(files: Files, put: Put) -> None:
+    """Raises `SystemFault` if the path no longer holds what the plan saw."""
     if files.state(put.path) != put.before:
         raise SystemFault(
             f"{put.path} was changed by somebody else since the plan was made",
             next_command="mailseal plan, then mailseal apply",
         )
+
+
+def perform(files: Files, put: Put) -> None:
+    """Carries one put out. Raises `SystemFault` if the path changed since the plan was made, or on any fault."""
+    require_unchanged(files, put)
     write(files, put.path, after_state(put), put.before)
 
 
@@ -71,6 +77,15 @@ def undo_entry(files: Files, journal: Journal, entry: Entry) -> bool:
         return False
     write(files, entry.path, journal.state(entry.before), now)
     return True
+
+
+def sweep(files: Files, path: str) -> None:
+    """Removes what a write of this path that was killed may have left beside it: a hidden, unfinished neighbour."""
+    folder, name = posixpath.split(path)
+    unfinished = re.compile(rf"\.{re.escape(name)}\.mailseal-[0-9a-f]+")
+    for entry in files.listdir(folder):
+        if unfinished.fullmatch(entry):
+            files.remove(f"{folder}/{entry}")
 
 
 def parents_first(puts: tuple[Put, ...]) -> tuple[Put, ...]:

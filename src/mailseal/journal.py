@@ -99,7 +99,8 @@ class Journal:
             generations=list(generations),
             entries=entries,
         )
-        self._files.create(self._path(record), msgspec.json.format(msgspec.json.encode(record)), mode=0o600)
+        # replace, not create: a record is there whole or not at all, also after a power loss.
+        self._files.replace(self._path(record), msgspec.json.format(msgspec.json.encode(record)), mode=0o600)
         return record
 
     def open_records(self) -> tuple[Record, ...]:
@@ -167,7 +168,6 @@ class Journal:
             digest = hashlib.sha256(state.content).hexdigest()
             blob = f"{self.folder}/blobs/{digest}"
             if self._files.stat(blob) is None:
-                # replace, not create: a crash may have left a temporary neighbour, never half a blob.
                 self._files.replace(blob, state.content, mode=0o600)
         return Image(state.kind, digest, state.target, state.mode, state.uid, state.gid)
 

@@ -11,6 +11,7 @@ reload, and restart where that does not heal.
 from __future__ import annotations
 
 from mailseal.apply import Prover, Say, Service, Transactions
+from mailseal.effects import sweep
 from mailseal.journal import Journal, Record, image_matches
 from mailseal.model import Finding, Severity
 from mailseal.system import System
@@ -31,6 +32,8 @@ class Recovery:
     def recover(self, record: Record, services: tuple[Service, ...]) -> Finding:
         """Says what was done about the record, as a finding."""
         self._say(f"an earlier run was interrupted: {record.purpose} ({record.started})")
+        for entry in record.entries:
+            sweep(self._system.files, entry.path)
         if self._complete(record) and self._proven(services):
             self._journal.commit(record)
             return self._told(record, "it was complete and every endpoint proves it: kept")

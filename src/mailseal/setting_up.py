@@ -118,7 +118,7 @@ class SettingUp:
         made_folder = files.stat(folder) is None
         if made_folder:
             files.mkdir(folder, mode=0o755)
-        files.create(self._path, configuration.render(draft.config).encode(), mode=0o644)
+        files.replace(self._path, configuration.render(draft.config).encode(), mode=0o644)
         working = reconciler(self._system, draft.config, self._say)
         report: Report | None = None
         try:

@@ -96,7 +96,7 @@ class AcmeIssuer:
         chain_path = f"{folder}/chain.pem"
         if files.stat(chain_path) is None:
             chain = await self._obtain(spec, key_type, key, wish, known.url if known else "", replaces)
-            files.create(chain_path, chain.fullchain.encode("ascii"), mode=0o600)
+            files.replace(chain_path, chain.fullchain.encode("ascii"), mode=0o600)
         return self._material(spec, key_type, key, files.read(chain_path, 1_048_576))
 
     def _begin(self, spec: CertificateSpec, key_type: KeyType, wish: str) -> Secret:

@@ -1,0 +1,67 @@
+"""Run inside a lab host: mailseal on the real machine, with something that happens in the middle.
+
+`sabotage.py WHEN SCRIPT COMMAND…` runs `mailseal COMMAND…`. The shell script
+runs once, at the first effect that WHEN names: `issued` (a generation was
+written), `switched` (`current` moved), `reload` (just before the first reload).
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+
+from mailseal.cli.main import main
+from mailseal.system import Completed
+from mailseal.system.files import LocalFiles
+from mailseal.system.local import LocalSystem
+from mailseal.system.processes import LocalProcesses
+
+WHEN, SCRIPT = sys.argv[1], sys.argv[2]
+_done = False
+
+
+def sabotage(when: str) -> None:
+    """Runs the script if this is its moment and it has not run."""
+    global _done
+    if when == WHEN and not _done:
+        _done = True
+        subprocess.run(["sh", "-euc", SCRIPT], check=True, timeout=60)
+        print("[sabotage done]", file=sys.stderr, flush=True)
+
+
+class Files(LocalFiles):
+    """The real files; the moments lie behind two of the effects."""
+
+    def rename(self, source: str, destination: str) -> None:
+        super().rename(source, destination)
+        if "/lineages/" in destination:
+            sabotage("issued")
+
+    def symlink(self, path: str, target: str) -> None:
+        super().symlink(path, target)
+        if path.endswith("/current"):
+            sabotage("switched")
+
+
+class Processes(LocalProcesses):
+    """The real processes; one moment lies before the first that reloads a daemon."""
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout: float = 60.0,
+        stdin: bytes = b"",
+        env: Mapping[str, str] | None = None,
+    ) -> Completed:
+        if {"reload", "graceful"} & set(argv):
+            sabotage("reload")
+        return super().run(argv, timeout=timeout, stdin=stdin, env=env)
+
+
+if __name__ == "__main__":
+    system = LocalSystem()
+    system.files = Files()
+    system.processes = Processes()
+    sys.exit(main(sys.argv[3:], system=system))
