@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -27,9 +28,16 @@ print(json.dumps([status, sorted({name.partition(".")[0] for name in sys.modules
 """
 
 
+ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
+
+
 def loaded(*arguments: str) -> tuple[int, set[str], str]:
     done = subprocess.run(
-        [sys.executable, "-c", _SCRIPT, *arguments], capture_output=True, text=True, check=True
+        [sys.executable, "-c", _SCRIPT, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=ENVIRONMENT,
     )
     status, modules = json.loads(done.stderr.splitlines()[-1])
     return status, set(modules), done.stdout
@@ -61,7 +69,7 @@ print(*sorted(name for name in sys.argv[1:] if name in sys.modules), file=sys.st
 
 def test_status_of_a_certificate_loads_no_heavy_library() -> None:
     arguments = [sys.executable, "-c", _STATUS, *sorted(HEAVY | {"cryptography"})]
-    done = subprocess.run(arguments, capture_output=True, text=True, check=True, cwd=ROOT)
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True, env=ENVIRONMENT)
     assert "generation 0001" in done.stdout
     assert done.stderr.split() == []
 
@@ -76,7 +84,11 @@ def test_the_help_of_a_command_loads_no_heavy_library(name: str) -> None:
 
 def test_python_dash_m() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "mailseal", "--version"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "mailseal", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=ENVIRONMENT,
     )
     assert done.stdout == f"mailseal {__version__}\n"
 

@@ -209,8 +209,10 @@ CERTIFICATES = [
         ["line 5", "has this name already (line 2)"],
     ),
     (
-        'name = "m"\nidentifiers = ["a.example"]\n'
-        '[[certificate]]\nname = "n"\nidentifiers = ["b.example", "a.example"]',
+        (
+            'name = "m"\nidentifiers = ["a.example"]\n'
+            '[[certificate]]\nname = "n"\nidentifiers = ["b.example", "a.example"]'
+        ),
         ["line 6", 'also in [[certificate]] "m"'],
     ),
 ]
