@@ -22,6 +22,7 @@ from mailseal.acme.problems import AcmeProblem
 from mailseal.apply import Say
 from mailseal.chains import TrustAnchors
 from mailseal.challenges.base import Solver
+from mailseal.challenges.fetch import Ports
 from mailseal.challenges.preflight import Looked, preflight, require
 from mailseal.config.schema import Config
 from mailseal.errors import ChallengeError, MailsealError
@@ -103,7 +104,9 @@ class Issuing:
         try:
             self._say(f"{name}: looking whether the CA will find the challenge")
             dns = self._system.dns(self._config.dns.nameservers)
-            looked = await preflight(self._system, solver, step.spec.identifiers, dns=dns)
+            web = self._config.services.apache
+            ports = Ports(web.http_port, web.https_port)
+            looked = await preflight(self._system, solver, step.spec.identifiers, dns=dns, ports=ports)
             require(looked)
             self._say(f"{name}: ordering")
             generation = await issuer.issue(IssueRequest(step.spec, step.replaces))
