@@ -53,7 +53,6 @@ def settings(kind: str, table: Service) -> ServiceSettings:
     return replace(
         base,
         web_root=table.web_root,
-        document_names=table.document_names,
         http_port=table.http_port,
         https_port=table.https_port,
     )

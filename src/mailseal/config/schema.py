@@ -244,15 +244,6 @@ class WebService(Service, frozen=True, kw_only=True):
             example="/var/www/html",
         ),
     ] = None
-    document_names: Annotated[
-        tuple[str, ...],
-        key(
-            "The names that the web site answers to; left out, those of the certificate.",
-            expects="a list of host names",
-            shape="identifier",
-            example=("mail.example.org",),
-        ),
-    ] = ()
     http_port: Annotated[Port, key("The port in place of 80.", expects="a port from 1 to 65535")] = 80
     https_port: Annotated[Port, key("The port in place of 443.", expects="a port from 1 to 65535")] = 443
 
@@ -302,15 +293,6 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
             expects="seconds, more than 0 and at most 3600",
         ),
     ] = 20.0
-    addresses: Annotated[
-        tuple[str, ...],
-        key(
-            "The IP addresses to prove at, in place of those that the daemons listen on.",
-            expects="a list of IP addresses",
-            shape="address",
-            example=("192.0.2.7", "2001:db8::7"),
-        ),
-    ] = ()
 
 
 class Dns(msgspec.Struct, frozen=True, kw_only=True):

@@ -37,7 +37,6 @@ class ServiceSettings:
     binary: str | None = None
     systemd_unit: str | None = None
     web_root: str | None = None
-    document_names: tuple[str, ...] = ()
     http_port: int = 80
     https_port: int = 443
 

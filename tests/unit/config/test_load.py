@@ -69,7 +69,6 @@ directory = "/srv/state"
 trust = "/srv/root.pem"
 deadline = 30
 timeout = 2.5
-addresses = ["192.0.2.7", "2001:db8::7"]
 [dns]
 nameservers = ["127.0.0.1:5353", "[::1]:53", "192.0.2.53", "2001:db8::53"]
 """
@@ -166,7 +165,6 @@ ONE_FAULT = [
     ("[proof]\ndeadline = -1\n", ["more than 0"]),
     ("[proof]\ndeadline = nan\n", ["more than 0"]),
     ('[proof]\ntrust = "pebble"\n', ['neither "system" nor an absolute path']),
-    ('[proof]\naddresses = ["mail.example"]\n', ["is not an IP address"]),
     ('[dns]\nnameservers = ["192.0.2.53:99999"]\n', ["port from 1 to 65535"]),
     ('[state]\ndirectory = ""\n', ["absolute path"]),
 ]

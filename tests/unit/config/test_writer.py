@@ -78,9 +78,7 @@ def configs(draw: st.DrawFn) -> Config:
         http01=http01,
         services=draw(st.builds(Services, postfix=_mail, dovecot=_mail, apache=_web)),
         state=draw(st.builds(State, directory=_paths)),
-        proof=draw(
-            st.builds(Proof, deadline=_seconds, timeout=_seconds, addresses=_tuple(_addresses, max_size=2))
-        ),
+        proof=draw(st.builds(Proof, deadline=_seconds, timeout=_seconds)),
         dns=draw(st.builds(Dns, nameservers=_tuple(_addresses, max_size=2))),
     )
 
