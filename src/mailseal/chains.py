@@ -103,8 +103,8 @@ def incomplete(served: tuple[bytes, ...], issued: tuple[bytes, ...] = ()) -> boo
     came alone although another vouches for it.
     """
     seen = shape(served)
-    if issued and issued[0] == served[0]:
-        needed = issued[:-1] if len(issued) > 1 and shape(issued).root_sent else issued
+    if len(issued) > 1 and issued[0] == served[0]:
+        needed = issued[:-1] if shape(issued).root_sent else issued
         return any(der not in served for der in needed)
     return len(seen.path) == 1 and bool(seen.missing_issuer)
 
