@@ -268,7 +268,7 @@ def test_a_trusted_issuer_is_trusted_by_the_system(world: World, mail: Host, peb
     assert "OK" in mail.run(["openssl", "verify", "/tmp/root.pem"]).stdout
 
 
-def test_two_worlds_at_once_and_nothing_of_the_host_changes(release: str) -> None:
+def test_two_worlds_at_once_and_nothing_of_the_host_changes(namespaces: None, release: str) -> None:
     before = listening_here(), etc_here(), links_here()
     with World() as one, World() as two:
         first, second = one.host(release), two.host(release)
@@ -279,7 +279,7 @@ def test_two_worlds_at_once_and_nothing_of_the_host_changes(release: str) -> Non
     assert (listening_here(), etc_here(), links_here()) == before
 
 
-def test_everything_dies_with_its_maker(release: str) -> None:
+def test_everything_dies_with_its_maker(namespaces: None, release: str) -> None:
     code = (
         "import sys, time; from lab.world import World; w = World(); h = w.host(sys.argv[1], stack=False);"
         "m = w.machine(sys.argv[1], 'm.example.test');"
@@ -305,13 +305,15 @@ def test_without_root_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
         guard.require()
 
 
-def test_a_missing_program_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_program_is_named_with_its_package(
+    namespaces: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(Unavailable, match=r"apt-get install .*systemd-container"):
         guard.require("systemd-nspawn")
 
 
-def test_refused_namespaces_are_told() -> None:
+def test_refused_namespaces_are_told(namespaces: None) -> None:
     """Under a bounding set without CAP_SYS_ADMIN, as in most containers."""
     code = "from lab.guard import require; require()"
     argv = ["setpriv", "--bounding-set=-sys_admin", "--", sys.executable, "-c", code]
