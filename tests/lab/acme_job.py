@@ -249,16 +249,21 @@ async def renewal(bench: Bench) -> Said:
     """Renewal information, and a renewal that names its predecessor, twice."""
     await bench.register()
     first = await bench.issue(*bench.told["names"])
+    serials = [first["serial"]]
     leaf = x509.load_pem_x509_certificate(Path(first["file"]).read_bytes())
     key = ari.certificate_id(leaf)
     assert key is not None
     info = await ari.renewal_info(bench.client, key)
-    second = await bench.issue(*bench.told["names"], replaces=key)
-    third = await bench.issue(*bench.told["names"], replaces=key)
+    replaced = []
+    for _ in range(2):
+        issued = await bench.issue(*bench.told["names"], replaces=key)
+        replaced.append((await orders.resume(bench.client, issued["order"])).replaces)
+        serials.append(issued["serial"])
     return {
         "info": info and [info.start.isoformat(), info.end.isoformat(), info.ask_again_at.isoformat()],
         "not_after": leaf.not_valid_after_utc.isoformat(),
-        "serials": [first["serial"], second["serial"], third["serial"]],
+        "serials": serials,
+        "replaced": [one == key for one in replaced],
     }
 
 

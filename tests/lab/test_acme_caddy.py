@@ -56,6 +56,8 @@ def test_every_identifier_that_fails_is_named(asker: Asker, caddy: Caddy) -> Non
     names = asker.names("good.example.test", "bad.example.test")
     said = asker.run("fail", caddy, names, wrong=names[1:])
     assert said["identifiers"] == names[1:]
+    unknown = asker.run("fail", caddy, ["nowhere.example.test", *names[:1]])
+    assert unknown["identifiers"] == ["nowhere.example.test"]
 
 
 def test_many_orders_at_the_same_time(asker: Asker, caddy: Caddy) -> None:

@@ -135,6 +135,8 @@ def test_renewal_information_and_a_named_predecessor(asker: Asker, odd: Pebble) 
     assert start < end < datetime.fromisoformat(said["not_after"])
     assert again is not None
     assert len(set(said["serials"])) == 3
+    # The first names its predecessor; the second may not, since it was replaced already, and is placed without.
+    assert said["replaced"] == [True, False]
 
 
 def test_revocation_by_account_and_by_key(asker: Asker, odd: Pebble) -> None:

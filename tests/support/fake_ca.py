@@ -38,12 +38,13 @@ from tests.support.fake_ca_state import (
     State,
     Validate,
     believe,
+    lets_encrypt,
     respond,
     stamp,
 )
 from tests.support.fake_jws import Refused, Signed
 
-__all__ = ["FakeCa", "Question", "Refused", "Rules", "Validate", "believe", "respond"]
+__all__ = ["FakeCa", "Question", "Refused", "Rules", "Validate", "believe", "lets_encrypt", "respond"]
 
 _SPKI = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 

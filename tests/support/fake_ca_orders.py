@@ -172,9 +172,13 @@ class OrderDesk:
         if self.rules.issuance_takes:
             order.due = self.state.clock.monotonic() + self.rules.issuance_takes
 
+    def _is_due(self, authz: Authz) -> bool:
+        return bool(authz.answered) and self.state.clock.monotonic() >= authz.due
+
     def _settled(self, authz: Authz) -> Authz:
         now = self.state.clock.now()
-        if authz.status == "pending" and authz.answered and self.state.clock.monotonic() >= authz.due:
+        failed = authz.outcome is not None
+        if authz.status == "pending" and self._is_due(authz) and not (failed and self.rules.leaves_pending):
             authz.status = "valid" if authz.outcome is None else "invalid"
             if authz.status == "valid":
                 authz.expires = now + self.rules.reuse_authorizations
@@ -207,7 +211,9 @@ class OrderDesk:
         shown: dict[str, Any] = {"type": kind, "url": url, "status": "pending", "token": authz.tokens[kind]}
         if kind == authz.answered:
             shown["status"] = "processing" if authz.status == "pending" else authz.status
-            if authz.status == "invalid" and authz.outcome is not None:
+            if self.rules.leaves_pending and authz.outcome is not None and self._is_due(authz):
+                shown["status"] = "invalid"
+            if shown["status"] == "invalid" and authz.outcome is not None:
                 shown["error"] = authz.outcome.document()
         return shown
 

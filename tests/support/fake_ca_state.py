@@ -39,6 +39,7 @@ class Rules:
     order_lifetime: timedelta = 7 * DAY
     nonces_refused: float = 0.0  # the share of good nonces that is refused on purpose
     answers_once: bool = True  # Pebble refuses a second answer to a challenge, Boulder does not
+    leaves_pending: bool = False  # an authorization whose challenge failed stays pending, as smallstep's do
     validation_takes: float = 0.0
     issuance_takes: float = 0.0
     poll_retry_after: str | None = None
@@ -48,6 +49,21 @@ class Rules:
     same_set_per_week: int | None = None
     failures_per_hour: int | None = None
     forbidden: frozenset[str] = frozenset()  # names that are rejected with the order
+
+
+def lets_encrypt() -> Rules:
+    """Let's Encrypt's habits and limits of late 2026 (its classic profile is the default)."""
+    return Rules(
+        lifetime=90 * DAY,
+        profiles={"classic": 90 * DAY, "tlsserver": 45 * DAY, "shortlived": timedelta(hours=160)},
+        orders_per_3_hours=300,
+        same_set_per_week=5,
+        failures_per_hour=5,
+        validation_takes=1.5,
+        issuance_takes=2.0,
+        poll_retry_after="3",
+        nonces_refused=0.02,
+    )
 
 
 @dataclass(frozen=True)

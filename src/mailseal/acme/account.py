@@ -15,7 +15,7 @@ import msgspec
 from mailseal.acme.client import AcmeClient, Reply
 from mailseal.acme.jws import ExternalAccount, SigningKey, bind, sign
 from mailseal.acme.messages import AccountBody
-from mailseal.acme.problems import AcmeProblem
+from mailseal.acme.problems import AcmeProblem, plain
 from mailseal.errors import IssueError
 
 
@@ -50,7 +50,7 @@ async def register(
     if directory.meta.terms_of_service and not agree_to_terms:
         raise IssueError(
             "The CA's terms of service are not agreed to",
-            reason=f"they are at {directory.meta.terms_of_service}",
+            reason=f"they are at {plain(directory.meta.terms_of_service, 2048)}",
             next_command="Read them, then run mailseal setup --agree-tos.",
         )
     if directory.meta.external_account_required and external is None:

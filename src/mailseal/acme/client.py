@@ -67,6 +67,7 @@ class _Server:
         self.nonces = Nonces()
         self.gate = asyncio.Semaphore(in_flight)
         self.directory: Directory | None = None
+        self.asking_directory = asyncio.Lock()
         self.account_url: str | None = None
         self.authorization_pace = Pace()
         self.order_pace = Pace()
@@ -139,21 +140,19 @@ class AcmeClient:
     async def directory(self) -> Directory:
         """The directory (RFC 8555 section 7.1.1), asked for once."""
         if self._server.directory is None:
-            reply = await self.get(self.directory_url, doing="the directory")
-            directory = reply.decode(Directory, what="the directory")
-            for name in (
-                "new_nonce",
-                "new_account",
-                "new_order",
-                "revoke_cert",
-                "key_change",
-                "renewal_info",
-            ):
-                url = getattr(directory, name)
-                if url is not None:
-                    check_url(url, what=name, insecure=self.insecure)
-            self._server.directory = directory
+            async with self._server.asking_directory:
+                if self._server.directory is None:
+                    self._server.directory = await self._ask_directory()
         return self._server.directory
+
+    async def _ask_directory(self) -> Directory:
+        reply = await self.get(self.directory_url, doing="the directory")
+        directory = reply.decode(Directory, what="the directory")
+        for name in ("new_nonce", "new_account", "new_order", "revoke_cert", "key_change", "renewal_info"):
+            url = getattr(directory, name)
+            if url is not None:
+                check_url(url, what=name, insecure=self.insecure)
+        return directory
 
     async def get(self, url: str, *, doing: str) -> Reply:
         """An unsigned GET. Raises `AcmeProblem`, `AcmeTimeout`, `NetworkFault`."""
@@ -183,8 +182,12 @@ class AcmeClient:
         refusals = retries = 0
         while True:
             async with self._server.gate:
-                nonce = nonce or self._server.nonces.take() or await self._new_nonce(directory.new_nonce)
-                answer = await self._send("POST", url, sign(signer, url, payload, nonce=nonce, kid=kid))
+                found = nonce or self._server.nonces.take() or await self._new_nonce(directory.new_nonce)
+                answer = (
+                    found
+                    if not isinstance(found, str)
+                    else await self._send("POST", url, sign(signer, url, payload, nonce=found, kid=kid))
+                )
             nonce = None
             if isinstance(answer, HttpResponse):
                 fresh = answer.headers.get("replay-nonce")
@@ -224,16 +227,12 @@ class AcmeClient:
             )
         return join_url(reply.url, found, what=what, insecure=self.insecure)
 
-    async def _new_nonce(self, url: str) -> str:
+    async def _new_nonce(self, url: str) -> str | HttpResponse | NetworkFault:
+        """A nonce, or the answer in which there is none because the server has no time."""
         answer = await self._send("HEAD", url)
-        if isinstance(answer, NetworkFault):
-            raise answer
+        if isinstance(answer, NetworkFault) or answer.status >= 300:
+            return answer
         nonce = answer.headers.get("replay-nonce")
-        if answer.status >= 400:
-            wait = retry_after(answer.headers, self.clock.now())
-            raise AcmeProblem(
-                "a nonce", read_problem(answer.body, answer.status), status=answer.status, retry_after=wait
-            )
         if nonce is None or not is_nonce(nonce):
             raise AcmeProtocolError(
                 "The CA gave no nonce", reason="its answer has no good Replay-Nonce header"

@@ -10,6 +10,7 @@ send it inside, we add it.
 from __future__ import annotations
 
 from datetime import datetime
+from ipaddress import ip_address
 from typing import Annotated, Literal, TypeVar
 
 import msgspec
@@ -56,13 +57,18 @@ class WireIdentifier(msgspec.Struct, frozen=True):
 
     @property
     def plain(self) -> Identifier:
-        return Identifier("ip" if self.type == "ip" else "dns", self.value.lower())
+        if self.type != "ip":
+            return Identifier("dns", self.value.lower())
+        try:
+            return Identifier("ip", str(ip_address(self.value)))
+        except ValueError:
+            return Identifier("ip", self.value)  # equals nothing that was asked for
 
 
 class AccountBody(msgspec.Struct, frozen=True, rename="camel"):
     """RFC 8555 section 7.1.2."""
 
-    status: Short
+    status: Literal["valid", "deactivated", "revoked"]
     contact: Annotated[tuple[Url, ...], msgspec.Meta(max_length=32)] | None = None
     terms_of_service_agreed: bool | None = None
     orders: Url | None = None

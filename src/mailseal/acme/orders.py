@@ -19,7 +19,7 @@ from mailseal.acme.client import AcmeClient, Reply, together
 from mailseal.acme.jws import b64
 from mailseal.acme.messages import Authorization, Order, OrderList
 from mailseal.acme.polling import poll
-from mailseal.acme.problems import AcmeProblem, AcmeProtocolError
+from mailseal.acme.problems import AcmeProblem, AcmeProtocolError, plain
 from mailseal.acme.urls import check_url, join_url
 from mailseal.errors import IssueError
 from mailseal.model import Identifier
@@ -44,7 +44,7 @@ async def new_order(
     """
     directory = await client.directory()
     if profile is not None and directory.meta.profiles and profile not in directory.meta.profiles:
-        offered = ", ".join(sorted(directory.meta.profiles))
+        offered = plain(", ".join(sorted(directory.meta.profiles)))
         raise IssueError(
             f"The CA does not offer the profile {profile!r}",
             reason=f"it offers {offered}",
@@ -119,34 +119,46 @@ async def finalize(client: AcmeClient, order: Order, csr_der: bytes) -> Order:
     doing = f"to issue for {_names(order.names)}"
     told: float | None = None
     if order.status == "ready":
-        payload = msgspec.json.encode({"csr": b64(csr_der)})
-        try:
-            reply = await client.post(order.finalize, payload, doing=doing)
-        except AcmeProblem as problem:
-            # A finalize that was sent twice, or that came before the server had looked at its authorizations.
-            if problem.kind != "orderNotReady":
-                raise
-            order = await resume(client, order.url)
-            if order.status == "ready":
-                order = read_order(client, order.url, await client.post(order.finalize, payload, doing=doing))
-            elif order.status == "pending":
-                raise
-        else:
-            order = read_order(client, order.url, reply)
-            told = reply.retry_after
+        order, told = await _send_request(client, order, csr_der, doing)
     if order.status in ("processing", "ready"):
-        order = await poll(
-            client,
-            order.url,
-            lambda answer: read_order(client, order.url, answer),
-            lambda seen: seen.status in ("valid", "invalid"),
-            pace=client.order_pace,
-            told=told,
-            doing=doing,
-        )
+        order = await _follow(client, order, ("valid", "invalid"), told=told, doing=doing)
     if order.status != "valid":
         raise refused(order, doing)
     return order
+
+
+async def _send_request(
+    client: AcmeClient, order: Order, csr_der: bytes, doing: str
+) -> tuple[Order, float | None]:
+    """Finalizes; the order as it is then, and the Retry-After that came with it."""
+    payload = msgspec.json.encode({"csr": b64(csr_der)})
+    try:
+        reply = await client.post(order.finalize, payload, doing=doing)
+    except AcmeProblem as problem:
+        if problem.kind != "orderNotReady":
+            raise
+        # It was sent twice, or came before the server had looked at its authorizations.
+        states = ("ready", "processing", "valid", "invalid")
+        order = await _follow(client, order, states, told=None, doing=doing)
+        if order.status != "ready":
+            return order, None
+        reply = await client.post(order.finalize, payload, doing=doing)
+    return read_order(client, order.url, reply), reply.retry_after
+
+
+async def _follow(
+    client: AcmeClient, order: Order, states: Collection[str], *, told: float | None, doing: str
+) -> Order:
+    """Polls the order until it is in one of these states."""
+    return await poll(
+        client,
+        order.url,
+        lambda answer: read_order(client, order.url, answer),
+        lambda seen: seen.status in states,
+        pace=client.order_pace,
+        told=told,
+        doing=doing,
+    )
 
 
 async def download(client: AcmeClient, order: Order, preferred_chain: str | None = None) -> Chain:

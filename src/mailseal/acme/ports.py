@@ -32,7 +32,7 @@ class Solver(Protocol):
 
     For one order, all chosen challenges are presented at the same time; only
     when every `present` has returned are they answered, so `present` returns
-    when the CA may ask. `clean_up` is called once for each challenge whose
+    when the CA may ask, and must end by itself in bounded time. `clean_up` is called once for each challenge whose
     `present` was called, also when it failed or the order was given up, and
     must bear being called for something that is gone already.
     """

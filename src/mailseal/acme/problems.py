@@ -73,6 +73,11 @@ def plain(text: str, longest: int = 600) -> str:
 class AcmeProtocolError(IssueError):
     """The server sent what the protocol does not allow; nothing of it was used."""
 
+    def __init__(self, message: str, *, reason: str = "") -> None:
+        super().__init__(
+            plain(message), reason=plain(reason), next_command="Run the same command again later."
+        )
+
 
 class AcmeTimeout(IssueError):
     """The time allowed ran out; `retry_after`: what the server asked for last (seconds), None if nothing."""

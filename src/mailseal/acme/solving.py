@@ -23,7 +23,15 @@ from mailseal.acme.messages import Authorization, Challenge, Order
 from mailseal.acme.orders import authorization, authorizations, read_authorization
 from mailseal.acme.polling import poll
 from mailseal.acme.ports import Solver
-from mailseal.acme.problems import AcmeProblem, Problem, ProblemIdentifier, ValidationFailed, compound
+from mailseal.acme.problems import (
+    AcmeProblem,
+    AcmeProtocolError,
+    Problem,
+    ProblemIdentifier,
+    ValidationFailed,
+    compound,
+    plain,
+)
 from mailseal.acme.urls import check_token
 from mailseal.errors import ChallengeError, MailsealError
 
@@ -59,6 +67,11 @@ async def authorize(client: AcmeClient, order: Order, solver: Solver) -> None:
     `ChallengeError` when no challenge can be solved, and what `solver` raises.
     """
     found = await authorizations(client, order)
+    strange = [one for one in found if one.name not in order.names]
+    if strange:
+        raise AcmeProtocolError(
+            "The CA wants control shown of what was not ordered", reason=f"it names {strange[0].name}"
+        )
     dead = [one for one in found if one.status not in ("valid", "pending")]
     if dead:
         raise _failure(dead)
@@ -79,7 +92,7 @@ async def authorize(client: AcmeClient, order: Order, solver: Solver) -> None:
 def _task(client: AcmeClient, authorization: Authorization, solver: Solver) -> _Task:
     challenge = solver.choose(authorization)
     if challenge is None:
-        offered = ", ".join(sorted({one.type for one in authorization.challenges})) or "none"
+        offered = plain(", ".join(sorted({one.type for one in authorization.challenges}))) or "none"
         raise ChallengeError(
             f"There is no way to show the CA control of {authorization.name}",
             reason=f"it offers the challenges {offered}",
@@ -111,11 +124,26 @@ async def _answer(client: AcmeClient, task: _Task) -> Authorization:
         client,
         url,
         lambda reply: read_authorization(client, url, reply),
-        lambda seen: seen.status != "pending",
+        lambda seen: _settled(seen, task.challenge.type),
         pace=client.authorization_pace,
         told=told,
         doing=doing,
     )
+
+
+def _settled(seen: Authorization, kind: str) -> bool:
+    """Whether the server has made up its mind.
+
+    smallstep's CA leaves the authorization pending when its challenge failed: the
+    challenge is then invalid, or pending again with an error and not looked at
+    until it is answered anew. While a server still tries, it is processing (section 8.2).
+    """
+    if seen.status != "pending":
+        return True
+    challenge = seen.challenge(kind)
+    if challenge is None:
+        return False
+    return challenge.status == "invalid" or (challenge.status == "pending" and challenge.error is not None)
 
 
 async def _clean_up(task: _Task, solver: Solver) -> None:
@@ -131,7 +159,7 @@ def _failure(failed: list[Authorization]) -> ValidationFailed:
     for one in failed:
         error = next((challenge.error for challenge in one.challenges if challenge.error is not None), None)
         name = one.name
-        known = error or Problem(detail=f"the authorization is {one.status}, without a reason given")
+        known = error or Problem(detail=f"the authorization is {one.status}, and no reason is given")
         problems.append(
             Problem(
                 type=known.type,

@@ -76,6 +76,24 @@ def test_what_does_not_pass_is_raised_at_once(outage: HttpResponse, retry_after:
         assert "Try again in 2 hours" in caught.value.next_command
 
 
+def test_a_server_too_busy_for_a_nonce_is_waited_for() -> None:
+    desk = Desk()
+    desk.ca.outages.append(("/nonce", refuse(503, "rateLimited", retry_after="2")))
+    desk.ca.outages.append(("/nonce", NetworkFault("broken off")))
+    asyncio.run(desk.register())
+    assert desk.clock.slept == pytest.approx([2.0, 1.0])
+
+
+def test_the_directory_is_asked_for_once() -> None:
+    desk = Desk()
+
+    async def work() -> None:
+        await asyncio.gather(*(desk.client.directory() for _ in range(5)))
+
+    asyncio.run(work())
+    assert desk.ca.asked == [("GET", "/dir")]
+
+
 def test_a_broken_server_is_given_up_on() -> None:
     desk = Desk()
     desk.ca.outages.extend([("/new-account", NetworkFault("no route"))] * 9)

@@ -8,14 +8,14 @@ from datetime import timedelta
 import pytest
 from cryptography import x509
 
-from mailseal.acme import ari, orders
+from mailseal.acme import ari
 from mailseal.acme.obtain import IssuedChain
 from mailseal.acme.problems import AcmeProblem, AcmeProtocolError, AcmeTimeout, ValidationFailed
-from mailseal.errors import ChallengeError, IssueError, NetworkFault
+from mailseal.errors import ChallengeError, IssueError
 from mailseal.model import Identifier
 from tests.support.acme import Desk, names, request_for
 from tests.support.certs import new_key
-from tests.support.fake_ca import Rules, respond
+from tests.support.fake_ca import Rules, lets_encrypt, respond
 
 
 def leaf(pem: str) -> x509.Certificate:
@@ -108,8 +108,9 @@ def test_the_first_wait_is_learned() -> None:
     assert took[-1] < 1.5
 
 
-def test_every_identifier_that_fails_is_named() -> None:
-    desk = Desk()
+@pytest.mark.parametrize("leaves_pending", [False, True])
+def test_every_identifier_that_fails_is_named(leaves_pending: bool) -> None:
+    desk = Desk(Rules(leaves_pending=leaves_pending))
     real = desk.solver.present
 
     async def present(authorization, challenge, key_authorization):  # type: ignore[no-untyped-def]
@@ -146,106 +147,49 @@ def test_a_wildcard_without_dns_names_the_way_out() -> None:
     assert "dns-01" in caught.value.next_command
 
 
-@pytest.mark.parametrize("stage", ["new-order", "authz", "chall", "order", "cert"])
-def test_an_interrupted_order_is_resumed_and_not_bought_twice(stage: str) -> None:
+def test_an_order_that_is_ready_late_is_waited_for() -> None:
     desk = Desk()
-    csr = request_for(names("mail.example.org"))
-    kept: list[str] = []
+    early = respond(403, {"type": "urn:ietf:params:acme:error:orderNotReady", "detail": "not yet"})
+    body = {
+        "status": "pending",
+        "identifiers": [{"type": "dns", "value": "mail.example.org"}],
+        "authorizations": [],
+        "finalize": "https://ca.test/order/2/finalize",
+    }
+    desk.ca.outages.extend(
+        [("/order", early), ("/order", respond(200, body)), ("/order", respond(200, body))]
+    )
+    assert sans(run_obtain(desk, "mail.example.org").leaf) == {"mail.example.org"}
 
-    async def work() -> str:
+
+def test_fourteen_months_of_renewals_in_their_windows() -> None:
+    """Each profile is renewed again and again, at an instant inside the CA's window, past every limit."""
+    desk = Desk(lets_encrypt())
+
+    async def work(profile: str) -> int:
+        client = desk.client
+        issued = await desk.obtain("mail.example.org", "webmail.example.org", profile=profile)
+        end = desk.clock.now() + timedelta(days=425)
+        renewals = 0
+        while desk.clock.now() < end:
+            certificate = leaf(issued.leaf)
+            old = ari.certificate_id(certificate)
+            info = await ari.renewal_info(client, old or "")
+            assert info is not None
+            due = ari.instant(info, 0.5)
+            assert desk.clock.now() < due < certificate.not_valid_after_utc
+            desk.clock.advance(due - desk.clock.now())
+            issued = await desk.obtain(
+                "mail.example.org", "webmail.example.org", profile=profile, replaces=old
+            )
+            renewals += 1
+        return renewals
+
+    async def all_of_them() -> list[int]:
         await desk.register()
-        fault = NetworkFault("the machine lost its power")
-        desk.client.patience = 0
-        desk.ca.outages.extend([(f"/{stage}", fault)] * 3)
-        with pytest.raises(NetworkFault):
-            await desk.obtain("mail.example.org", csr_der=csr, on_order=kept.append)
-        resume = kept[0] if kept else None
-        issued = await desk.obtain("mail.example.org", csr_der=csr, on_order=kept.append, resume_url=resume)
-        return issued.order_url
+        return [await work(profile) for profile in ("classic", "tlsserver", "shortlived")]
 
-    url = asyncio.run(work())
-    assert kept == [url]
-    assert len(desk.ca.state.orders) == 1
-    assert len(desk.ca.state.issued) == 1
-    assert desk.solver.left == 0
-
-
-@pytest.mark.parametrize("path", ["/new-order", "/chall", "/order"])
-@pytest.mark.parametrize("answers_once", [True, False])
-def test_an_answer_that_got_lost_is_asked_for_again(path: str, answers_once: bool) -> None:
-    desk = Desk(Rules(answers_once=answers_once, validation_takes=2, issuance_takes=2))
-    ask = desk.ca.request
-    lost: list[str] = []
-
-    async def request(method, url, **options):  # type: ignore[no-untyped-def]
-        answer = await ask(method, url, **options)
-        if path in url and not lost:
-            lost.append(url)
-            raise NetworkFault("broken off")
-        return answer
-
-    desk.ca.request = request  # type: ignore[method-assign]
-    run_obtain(desk, "mail.example.org")
-    assert lost
-    assert len(desk.ca.state.issued) == 1
-
-
-def test_a_finished_order_is_downloaded_again() -> None:
-    desk = Desk()
-    csr = request_for(names("mail.example.org"))
-
-    async def work() -> None:
-        await desk.register()
-        first = await desk.obtain("mail.example.org", csr_der=csr)
-        again = await desk.obtain("mail.example.org", csr_der=csr, resume_url=first.order_url)
-        assert again == first
-
-    asyncio.run(work())
-    assert len(desk.ca.state.issued) == 1
-
-
-@pytest.mark.parametrize(
-    "why", ["other key", "other names", "gone", "invalid", "expired", "not a URL of the CA"]
-)
-def test_an_order_of_no_use_is_let_go(why: str) -> None:
-    desk = Desk(Rules(order_lifetime=timedelta(hours=8)))
-
-    async def work() -> None:
-        client = await desk.register()
-        wanted = names("mail.example.org")
-        if why == "other key":
-            url = (await desk.obtain("mail.example.org")).order_url
-        else:
-            url = (await orders.new_order(client, wanted)).url
-        if why == "other names":
-            url = (await orders.new_order(client, names("other.example.org"))).url
-        elif why == "gone":
-            desk.ca.state.orders.clear()
-        elif why == "invalid":
-            next(iter(desk.ca.state.authz.values())).status = "deactivated"
-        elif why == "expired":
-            desk.clock.advance(timedelta(hours=9))
-        elif why == "not a URL of the CA":
-            url = "https://ca.test/elsewhere/9"
-        issued = await desk.obtain("mail.example.org", resume_url=url)
-        assert issued.order_url != url
-
-    asyncio.run(work())
-
-
-def test_an_unfinished_order_is_found_in_the_accounts_list() -> None:
-    desk = Desk()
-
-    async def work() -> None:
-        client = await desk.register()
-        made = await orders.new_order(client, names("mail.example.org"))
-        await orders.new_order(client, names("other.example.org"))
-        found = await orders.unfinished(client, names("mail.example.org"))
-        assert found is not None
-        assert found.url == made.url
-        assert await orders.unfinished(client, names("none.example.org")) is None
-
-    asyncio.run(work())
+    assert asyncio.run(all_of_them()) == [8, 15, 130]
 
 
 def test_the_preferred_chain_is_chosen_by_its_topmost_issuer() -> None:
@@ -388,6 +332,19 @@ def test_a_token_that_is_a_path_is_refused_before_anybody_sees_it() -> None:
     }
     desk.ca.outages.append(("/authz", respond(200, authz)))
     with pytest.raises(AcmeProtocolError, match="token"):
+        run_obtain(desk, "mail.example.org")
+    assert desk.solver.log == []
+
+
+def test_control_is_shown_only_of_what_was_ordered() -> None:
+    desk = Desk()
+    authz = {
+        "status": "pending",
+        "identifier": {"type": "dns", "value": "other.example.org"},
+        "challenges": [{"type": "dns-01", "url": "https://ca.test/chall/1/dns-01", "token": "a" * 43}],
+    }
+    desk.ca.outages.append(("/authz", respond(200, authz)))
+    with pytest.raises(AcmeProtocolError, match="not ordered"):
         run_obtain(desk, "mail.example.org")
     assert desk.solver.log == []
 

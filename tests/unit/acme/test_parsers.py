@@ -6,6 +6,7 @@ import contextlib
 import json
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given, settings
@@ -23,7 +24,7 @@ from mailseal.acme.messages import (
 )
 from mailseal.acme.problems import PREFIX, AcmeProblem, AcmeProtocolError, compound, plain, read_problem
 from mailseal.acme.retry_after import LONGEST, http_date, retry_after
-from mailseal.acme.urls import check_token, check_url, is_nonce, join_url
+from mailseal.acme.urls import _USUAL, check_token, check_url, is_nonce, join_url
 
 NOW = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 
@@ -338,3 +339,11 @@ def test_times_with_nanoseconds_and_zones_are_read() -> None:
     body = b'{"suggestedWindow":{"start":"2026-11-01T12:00:00.123456789Z","end":"2026-11-02T12:00:00+02:00"}}'
     window = decode(body, RenewalInfoBody, what="x").suggested_window
     assert window.end == datetime(2026, 11, 2, 10, 0, tzinfo=UTC)
+
+
+@given(st.from_regex(_USUAL, fullmatch=True))
+def test_the_usual_urls_pass_the_whole_check_too(url: str) -> None:
+    parts = urlsplit(url)
+    assert (parts.scheme, parts.username, parts.fragment) == ("https", None, "")
+    assert parts.hostname
+    assert parts.port is None or 0 < parts.port < 65536
