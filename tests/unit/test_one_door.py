@@ -68,6 +68,8 @@ CALLS = {
 
 EXCEPTIONS = {
     ("cli/main.py", "os"): "points its own closed stdout at nothing, and asks whether the journal listens",
+    ("cli/main.py", "signal"): "has SIGTERM and SIGHUP raise what Ctrl-C raises",
+    ("cli/options.py", "os"): "asks whether we are root",
     ("cli/output.py", "os"): "asks the environment whether colours are wanted",
     ("cli/output.py", "shutil"): "asks the terminal for its width",
 }

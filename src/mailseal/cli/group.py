@@ -6,6 +6,7 @@ imports none of them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
 from importlib import import_module
@@ -14,17 +15,21 @@ from typing import Any
 import click
 
 from mailseal import __version__
-from mailseal.cli.options import common
+from mailseal.cli.options import App, common
 from mailseal.errors import ExitCode
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One command: what it does in a line, where its code is, and examples: what to type, and what that does."""
+    """One command: what it does in a line, where its code is, and examples: what to type, and what that does.
+
+    `needs_root`: it reads or writes what only root may, so anybody else is told so before it starts.
+    """
 
     summary: str
     target: str
     examples: tuple[tuple[str, str], ...] = ()
+    needs_root: bool = True
 
 
 COMMANDS: dict[str, Entry] = {
@@ -36,6 +41,7 @@ COMMANDS: dict[str, Entry] = {
             ("mailseal check -v", "also what is well"),
             ("mailseal check mail.example.org", "from outside: the usual ports of a host"),
         ),
+        needs_root=False,
     ),
     "setup": Entry(
         "ask a few questions, write the configuration, apply it, prove it",
@@ -100,6 +106,8 @@ class Commands(click.Group):
         assert isinstance(command, click.Command)
         shown = copy(command)
         shown.epilog = "\n\n".join(part for part in (_examples(entry), command.epilog or "") if part)
+        if entry.needs_root:
+            shown.callback = _as_root(cmd_name, command.callback)
         return shown
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
@@ -131,6 +139,15 @@ class Commands(click.Group):
             "Exit status: 0 all well, 1 findings, 2 usage or configuration, 3 could not be\n"
             "done and was taken back, 4 waiting.   More: mailseal COMMAND --help\n"
         )
+
+
+def _as_root(name: str, callback: Callable[..., Any] | None) -> Callable[..., Any]:
+    @click.pass_obj
+    def checked(app: App, /, *positional: Any, **named: Any) -> Any:
+        app.require_root(name)
+        return callback(*positional, **named) if callback else None
+
+    return checked
 
 
 def _examples(entry: Entry) -> str:

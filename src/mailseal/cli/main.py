@@ -10,6 +10,7 @@ JOURNAL_STREAM).
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -31,6 +32,8 @@ def main(
     argv: Sequence[str] | None = None, *, system: System | None = None, out: Output | None = None
 ) -> int:
     """Runs one command line and returns its exit status. `system` and `out` are for tests."""
+    if argv is None:
+        _end_in_order()
     app = App(out or Output(), given_system=system)
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -60,6 +63,13 @@ def _run(app: App, arguments: list[str]) -> int:
         raise
     except Exception as error:
         return _unexpected(app, error)
+
+
+def _end_in_order() -> None:
+    """Makes a lost connection (SIGHUP) and a stop by systemd (SIGTERM) like Ctrl-C: what was begun is taken back."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup(1) has SIGHUP ignored, and means it
+            signal.signal(number, signal.default_int_handler)
 
 
 def _usage(error: click.UsageError) -> UsageError:

@@ -5,6 +5,7 @@ The options stand before or after the command's name; the last one wins.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from mailseal.cli.output import Output
+from mailseal.errors import UsageError
 
 if TYPE_CHECKING:
     from mailseal.config import Config
@@ -38,6 +40,21 @@ class App:
 
             self.given_system = LocalSystem()
         return self.given_system
+
+    def require_root(self, command: str) -> None:
+        """Raises `UsageError` where this machine is the real one and we are not root."""
+        if self.given_system is None and os.geteuid() != 0:
+            raise UsageError(f"mailseal {command} needs root.", next_command=f"sudo mailseal {command}")
+
+    def start_log(self) -> None:
+        """Shows what the parts write to the log on stderr."""
+        import logging
+
+        handler = logging.Handler()
+        handler.emit = lambda record: self.out.note(record.getMessage())  # type: ignore[method-assign]
+        logger = logging.getLogger("mailseal")
+        logger.handlers = [handler]
+        logger.setLevel(logging.DEBUG)
 
     def config(self) -> Config:
         """The configuration. Raises `ConfigError` with every fault in it, or that there is none."""
@@ -71,6 +88,7 @@ def _flag(context: click.Context, parameter: click.Parameter, value: bool) -> No
             app.out.quiet = True
         case "verbose":
             app.out.verbose = True
+            app.start_log()
         case "debug":
             app.debug = True
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -96,6 +98,41 @@ def test_control_c(run: Run) -> None:
     status, _, stderr = run("try", does=fail(KeyboardInterrupt()))
     assert status == 130
     assert "Interrupted." in stderr
+
+
+def test_it_says_that_it_needs_root(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    status, _, stderr = run("try")
+    assert status == 2
+    assert stderr == "mailseal: mailseal try needs root.\nNext: sudo mailseal try\n"
+    assert run("try", "--help")[0] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_stop_from_outside_is_like_control_c(number: signal.Signals) -> None:
+    script = (
+        "import os, sys, types, click\n"
+        "from mailseal.cli.group import COMMANDS, Entry\n"
+        "from mailseal.cli.main import main\n"
+        "module = types.ModuleType('stopped')\n"
+        f"module.it = click.Command('stop', callback=lambda: os.kill(os.getpid(), {int(number)}))\n"
+        "sys.modules['stopped'] = module\n"
+        "COMMANDS['stop'] = Entry('stops', 'stopped:it', needs_root=False)\n"
+        "sys.argv = ['mailseal', 'stop']\n"
+        "sys.exit(main())\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    arguments = [sys.executable, "-c", script]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 130
+    assert "mailseal: Interrupted." in done.stderr
+
+
+def test_verbose_shows_the_log(run: Run) -> None:
+    def does(_: App) -> None:
+        logging.getLogger("mailseal.acme").info("polled %d times", 3)
+
+    assert run("try", "-v", does=does)[2] == "polled 3 times\n"
 
 
 @pytest.mark.parametrize(
