@@ -101,7 +101,10 @@ class OrderDesk:
     def _authz_for(self, account: Account, name: Identifier) -> Authz:
         now = self.state.clock.now()
         for known in self.state.authz.values():
-            if (known.account, known.name, known.status) == (account, name, "valid") and known.expires > now:
+            states = ("valid", "pending") if self.rules.reuse_pending else ("valid",)
+            if (known.account, known.name) != (account, name) or known.expires <= now:
+                continue
+            if self._settled(known).status in states:
                 return known
         kinds = ["dns-01"] if name.is_wildcard else ["http-01", "tls-alpn-01"]
         kinds += ["dns-01"] if name.kind == "dns" and not name.is_wildcard else []

@@ -36,6 +36,7 @@ class Rules:
     ask_again: int = 21600  # Retry-After of renewal information
     lists_orders: bool = True
     reuse_authorizations: timedelta = 30 * DAY
+    reuse_pending: bool = False  # orders for the same name share an authorization that is still pending
     order_lifetime: timedelta = 7 * DAY
     nonces_refused: float = 0.0  # the share of good nonces that is refused on purpose
     answers_once: bool = True  # Pebble refuses a second answer to a challenge, Boulder does not

@@ -349,6 +349,22 @@ def test_control_is_shown_only_of_what_was_ordered() -> None:
     assert desk.solver.log == []
 
 
+@pytest.mark.parametrize("answers_once", [True, False])
+def test_two_orders_for_the_same_names_may_share_their_authorizations(answers_once: bool) -> None:
+    """As two key types of one certificate do."""
+    desk = Desk(Rules(reuse_pending=True, answers_once=answers_once, validation_takes=2))
+
+    async def work() -> None:
+        await desk.register()
+        texts = ("mail.example.org", "webmail.example.org")
+        first, second = await asyncio.gather(desk.obtain(*texts), desk.obtain(*texts))
+        assert sans(first.leaf) == sans(second.leaf) == set(texts)
+
+    asyncio.run(work())
+    assert len(desk.ca.state.authz) == 2
+    assert desk.solver.left == 0
+
+
 def test_identifiers_may_come_in_any_order_and_shape() -> None:
     desk = Desk()
     issued = run_obtain(desk, "B.Example.ORG", "a.example.org", "bücher.example")
