@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -159,3 +162,56 @@ def test_a_web_root_that_is_a_file(tmp_path: Path) -> None:
         plant(str(tmp_path / "html"), BELOW, b"x")
     with pytest.raises(SystemFault):
         plant(str(tmp_path / "nowhere"), BELOW, b"x")
+
+
+FLIP = """
+import os, sys
+root, target = sys.argv[1:]
+os.chdir(root)
+os.mkdir("real")
+while True:
+    for name in ("link", "real"):
+        try:
+            if name == "link" and not os.path.islink("link"):
+                os.symlink(target, "link")
+            os.rename(".well-known", "away") if os.path.lexists(".well-known") else None
+            os.rename(name, ".well-known")
+            if os.path.lexists("away"):
+                os.rename("away", "real" if name == "link" else "link")
+        except OSError:
+            pass
+"""
+
+
+@pytest.fixture
+def arena() -> Iterator[Path]:
+    """A folder that other users can reach, which pytest's own are not."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@needs_root
+def test_an_owner_who_swaps_directories_all_the_time_gains_nothing(arena: Path) -> None:
+    """The race itself: the web server's user turns `.well-known` into a link and back as fast as it can."""
+    root, target = arena / "html", arena / "target"
+    for folder in (root, target):
+        folder.mkdir()
+    os.chown(root, OTHER, OTHER)
+    target.chmod(0o777)
+    flipping = subprocess.Popen([sys.executable, "-c", FLIP, str(root), str(target)], user=OTHER, group=OTHER)
+    outcomes = set()
+    try:
+        for _ in range(400):
+            try:
+                plant(str(root), BELOW, b"answer")
+                uproot(str(root), BELOW, directories=2)
+                outcomes.add("written")
+            except SystemFault:
+                outcomes.add("refused")
+        assert flipping.poll() is None
+    finally:
+        flipping.kill()
+        flipping.wait()
+    assert list(target.iterdir()) == []
+    assert outcomes == {"written", "refused"}, "the swapping did not meet the writing"

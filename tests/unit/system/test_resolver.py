@@ -15,6 +15,8 @@ import dns.message
 import dns.rcode
 import dns.rrset
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from mailseal.errors import NetworkFault
 from mailseal.system.dns import DnsRecord
@@ -173,3 +175,29 @@ def test_what_is_no_server(server: str) -> None:
 def test_names_that_cannot_be_asked(name: str) -> None:
     with pytest.raises(NetworkFault, match="cannot be asked"):
         ask("127.0.0.1:9", name=name)
+
+
+@given(st.binary(max_size=200), st.integers(0, 12))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_no_octets_of_a_server_raise_anything_else(noise: bytes, kept: int) -> None:
+    """Noise after as much of a right answer as `kept` says: an answer or a `NetworkFault`, never another error."""
+
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+
+        class Noise(asyncio.DatagramProtocol):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                self.transport = transport
+
+            def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+                head = data[:2] + bytes([data[2] | 0x80]) + data[3:]
+                assert isinstance(self.transport, asyncio.DatagramTransport)
+                self.transport.sendto(head[:kept] + noise, addr)
+
+        transport, _ = await loop.create_datagram_endpoint(Noise, local_addr=("127.0.0.1", 0))
+        port = transport.get_extra_info("sockname")[1]
+        with suppress(NetworkFault):
+            await SystemDns([f"127.0.0.1:{port}"]).query("mail.example.org", "A", timeout=0.05)
+        transport.close()
+
+    asyncio.run(story())
