@@ -13,13 +13,11 @@ import pytest
 from lab import image
 from lab.host import Host
 from mailseal.model import KeyType
+from tests.lab.certificates import CURRENT, KEY_TYPES, NAME, deploy
 from tests.support.certs import Ca, Issued
 
 pytestmark = pytest.mark.parametrize("release", image.RELEASES)
 
-NAME = "mail.example.test"
-CURRENT = "/var/lib/mailseal/lineages/mail/current"
-KEY_TYPES = (KeyType.ECDSA_P256, KeyType.RSA_2048)
 SIGALGS = {KeyType.ECDSA_P256: "ECDSA+SHA256", KeyType.RSA_2048: "RSA-PSS+SHA256"}
 
 DOVECOT_SOCKET = """\
@@ -37,21 +35,6 @@ service auth {
 def issued() -> dict[KeyType, Issued]:
     between = Ca.root("Lab Root").intermediate("Lab Intermediate")
     return {key_type: between.issue(NAME, key_type=key_type) for key_type in KEY_TYPES}
-
-
-def deploy(mail: Host, issued: dict[KeyType, Issued]) -> None:
-    mail.sh(f"umask 077; mkdir -p {CURRENT}")
-    for key_type, leaf in issued.items():
-        folder = f"{CURRENT}/{key_type.value}"
-        mail.sh(f"umask 077; mkdir -p {folder}")
-        for name, content in (
-            ("privkey", leaf.key_pem),
-            ("cert", leaf.cert_pem),
-            ("chain", leaf.chain_pem),
-            ("fullchain", leaf.fullchain_pem),
-            ("combined", leaf.combined_pem),
-        ):
-            mail.write(f"{folder}/{name}.pem", content.decode(), 0o600)
 
 
 def job(mail: Host, action: str, **told: Any) -> dict[str, Any]:
