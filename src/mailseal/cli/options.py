@@ -73,7 +73,7 @@ def _config(context: click.Context, _: click.Parameter, value: str | None) -> No
     if value is not None:
         app = context.find_object(App)
         assert app is not None
-        app.config_path = value
+        app.config_path = os.path.abspath(value)
 
 
 def _flag(context: click.Context, parameter: click.Parameter, value: bool) -> None:

@@ -8,6 +8,7 @@ used.
 
 from __future__ import annotations
 
+import posixpath
 import re
 import tomllib
 from dataclasses import dataclass, field
@@ -33,7 +34,7 @@ from mailseal.config.schema import (
 )
 from mailseal.config.shapes import SHAPES
 from mailseal.errors import ConfigError, MailsealError
-from mailseal.system import System
+from mailseal.system import Stat, System
 
 DEFAULT_PATH = "/etc/mailseal/mailseal.toml"
 LIMIT = 1_048_576  # octets; a hundred certificates of a hundred names take a fifth of it
@@ -129,9 +130,9 @@ def find(system: System, path: str = DEFAULT_PATH) -> Config | None:
 def read(system: System, path: str = DEFAULT_PATH) -> Config:
     """Reads the configuration file.
 
-    Raises `ConfigError` where it is absent, has faults, or could be written by
-    somebody else than root: it decides which files root writes and which
-    commands root runs.
+    Raises `ConfigError` where it is absent, has faults, or could be written or
+    replaced by somebody else than root: it decides which files root writes and
+    which commands root runs.
     """
     stat = system.files.stat(path, follow=True)
     if stat is None:
@@ -141,12 +142,15 @@ def read(system: System, path: str = DEFAULT_PATH) -> Config:
         )
     if stat.kind != "file":
         raise ConfigError(f"{path} is not a file.", next_command="name the configuration by --config")
-    if stat.uid != 0 or stat.mode & 0o002 or (stat.mode & 0o020 and stat.gid != 0):
-        raise ConfigError(
-            f"{path} can be written by others than root (owner {stat.uid}, mode {stat.mode:04o}), "
-            "and it decides what root does.",
-            next_command=f"chown root:root {path} && chmod 0644 {path}",
-        )
+    folder = posixpath.dirname(path)
+    around = system.files.stat(folder, follow=True)
+    for where, found in ((path, stat), (folder, around)):
+        if found is not None and _writable_by_others(found):
+            raise ConfigError(
+                f"{where} can be written by others than root (owner {found.uid}, mode {found.mode:04o}), "
+                f"and {path} decides what root does.",
+                next_command=f"chown root:root {where} && chmod go-w {where}",
+            )
     raw = system.files.read(path, LIMIT)
     try:
         text = raw.decode("utf-8")
@@ -154,6 +158,14 @@ def read(system: System, path: str = DEFAULT_PATH) -> Config:
         line = raw.count(b"\n", 0, error.start) + 1
         raise _error(path, [Fault(line, "", "", "the file is not UTF-8 text")]) from None
     return load(text, path)
+
+
+def _writable_by_others(stat: Stat) -> bool:
+    """Whether anybody but root may change it; in a sticky directory such as /tmp nobody replaces root's files."""
+    if stat.uid != 0:
+        return True
+    by_mode = bool(stat.mode & 0o002) or (bool(stat.mode & 0o020) and stat.gid != 0)
+    return by_mode and not (stat.kind == "directory" and stat.mode & 0o1000)
 
 
 def _error(path: str, faults: list[Fault]) -> MailsealError:

@@ -165,6 +165,12 @@ def test_common_options_stand_before_or_after_the_command(run: Run, arguments: t
     assert seen == [("/x", True)]
 
 
+def test_a_relative_path_is_meant_from_here(run: Run) -> None:
+    seen: list[str] = []
+    assert run("try", "--config", "m.toml", does=lambda app: seen.append(app.config_path))[0] == 0
+    assert seen == [f"{os.getcwd()}/m.toml"]
+
+
 def test_a_reader_that_has_seen_enough() -> None:
     script = (
         "import sys, mailseal.cli.group as g\n"

@@ -54,6 +54,25 @@ def test_it_decides_what_root_does(
     assert "chown root:root" in caught.value.next_command
 
 
+@pytest.mark.parametrize(
+    ("mode", "owner", "good"), [(0o755, (0, 0), True), (0o777, (0, 0), False), (0o755, (33, 0), False)]
+)
+def test_nobody_may_replace_it(system: MemorySystem, mode: int, owner: tuple[int, int], good: bool) -> None:
+    system.machine.put_directory("/srv/conf", mode=mode, owner=owner)
+    system.machine.put("/srv/conf/m.toml", SMALLEST)
+    if good:
+        assert read(system, "/srv/conf/m.toml")
+        return
+    with pytest.raises(ConfigError) as caught:
+        read(system, "/srv/conf/m.toml")
+    assert caught.value.message.startswith("/srv/conf can be written by others than root")
+
+
+def test_a_sticky_directory_is_good_enough(system: MemorySystem) -> None:
+    system.machine.put("/tmp/m.toml", SMALLEST)
+    assert read(system, "/tmp/m.toml")
+
+
 def test_it_is_text(system: MemorySystem) -> None:
     system.machine.put(DEFAULT_PATH, SMALLEST.encode() + b"# caf\xe9\n")
     with pytest.raises(ConfigError) as caught:
