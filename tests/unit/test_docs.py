@@ -51,6 +51,12 @@ def test_the_readme_knows_the_commands() -> None:
     assert SMALLEST in text
 
 
+def test_the_architecture_names_every_room() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rooms = {path.stem for path in SOURCE.iterdir() if not path.name.startswith(("__", "py."))}
+    assert not {room for room in rooms if f"`{room}`" not in text and f"`{room}/`" not in text}
+
+
 def test_links_lead_somewhere() -> None:
     for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
