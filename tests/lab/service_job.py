@@ -50,6 +50,8 @@ def main() -> None:
         said["again"] = [w.path for w in adapter.render(wish, after).wishes if fulfil(system, w)]
         said["after"] = facts_of(after)
         said["audit_after"] = [asdict(f) for f in adapter.audit(after)]
+    if action == "reload":
+        said["reload"] = [run(system, command) for command in adapter.reload(facts)]
     if action == "apply":
         commands = adapter.reload(facts) if facts.running else adapter.restart(facts)
         said["reload"] = [run(system, command) for command in commands]

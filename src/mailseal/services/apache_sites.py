@@ -7,7 +7,8 @@ wins over all but `Redirect`, whose target on port 443 it answers again:
 `<Directory>` opens the folder and nothing in it follows links; `no-proxy`
 keeps mod_proxy off; the `Alias` inside `<LocationMatch>` takes its file name
 from the match, so that only base64url letters ever become one; `<If "true">`
-is merged after a site's own sections and so wins over their denials.
+is merged after a site's own sections and so wins over their denials, also
+those in Apache 2.2's words (mod_access_compat, which Debian enables).
 
 The http site uses the expression form of `Redirect` (2.4.19), which keeps the
 query and escapes as the client did, needs no mod_rewrite, and leaves the
@@ -46,6 +47,10 @@ SetEnvIf Request_URI "^{_PATH}" no-proxy
     Alias "{directory}/%{{env:MATCH_TOKEN}}"
     <If "true">
         Require all granted
+        <IfModule access_compat_module>
+            Order deny,allow
+            Allow from all
+        </IfModule>
         ForceType text/plain
         <IfModule rewrite_module>
             RewriteEngine Off
