@@ -9,7 +9,6 @@ are never passed on to a terminal.
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from dataclasses import dataclass
 from enum import StrEnum
@@ -50,6 +49,8 @@ class Output:
         """Columns of a line of the result."""
         if not _terminal(self._out):
             return PLAIN_WIDTH
+        import shutil  # loads five modules for compression, which --version can do without
+
         return max(40, min(shutil.get_terminal_size((PLAIN_WIDTH, 24)).columns, WIDEST))
 
     @property
