@@ -89,5 +89,5 @@ def test_it_finds_what_no_checker_finds(mail: Host, issued: dict[KeyType, Issued
     checks = job(mail, "write")["checks"]
     answers = rehearse(mail)["answers"]
 
-    assert [status for _, status, _ in checks] == [0, 0], "the checkers find it: no need for a rehearsal"
+    assert [status for _, status, _ in checks] == [0, 0, 0], "the checkers find it: no need for a rehearsal"
     assert any(answer["trouble"] for answer in answers), answers

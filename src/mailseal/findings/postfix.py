@@ -64,6 +64,10 @@ POSTFIX = {
         "Postfix reads certificates from a map",
         "postmap -F copies keys and certificates into it: renewed files are not served until it is built again.",
     ),
+    "postfix-sni-map-stale": About(
+        "Postfix's SNI map serves old certificates",
+        "It was built before a file that it holds a copy of was written; postmap -F copies keys and certificates.",
+    ),
     "postfix-unknown-host": About(
         "Where a service listens cannot be told",
         "It names a host that nothing here resolves; it is not proven.",

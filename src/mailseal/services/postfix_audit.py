@@ -124,6 +124,18 @@ def _certificates(facts: PostfixFacts) -> Iterator[Finding]:
                     "postfix check does not tell.",
                     mend=f"ls -l {shlex.quote(path)}; mailseal apply",
                 )
+    chain, proxied = facts.value("smtpd_tls_chain_files"), facts.value("tlsproxy_tls_chain_files")
+    screened = any(listener.service.command == "postscreen" for listener in facts.listeners)
+    if screened and proxied != chain:
+        yield Finding(
+            "postfix-service-certificate",
+            Severity.WARNING,
+            facts.place("tlsproxy_tls_chain_files"),
+            seen=f"postscreen's tlsproxy serves {proxied or 'no chain files'}",
+            expected="tlsproxy_tls_chain_files = $smtpd_tls_chain_files, which is the default",
+            why="Clients that postscreen looks at more closely get this certificate on port 25.",
+            mend=_mend(facts, "-X", "tlsproxy_tls_chain_files"),
+        )
     if not any(not one.shadowed and not one.names for one in facts.configured):
         yield Finding(
             "postfix-no-certificate",
@@ -330,18 +342,19 @@ def _resolver(facts: PostfixFacts) -> Iterator[Finding]:
 
 def _sni(facts: PostfixFacts) -> Iterator[Finding]:
     for item in conf.items(facts.value("tls_server_sni_maps")):
-        kind, _, path = item.partition(":")
-        if kind in ("hash", "btree", "lmdb", "cdb"):
-            yield Finding(
-                "postfix-sni-map",
-                Severity.INFO,
-                facts.place("tls_server_sni_maps"),
-                seen=item,
-                expected="a map that is rebuilt after every renewal",
-                why="postmap -F copies keys and certificates into the map: renewed files are not served until it "
-                "is rebuilt, not even after a restart.",
-                mend=f"postmap -F {shlex.quote(f'{kind}:{path}')}",
-            )
+        if item.partition(":")[0] not in ("hash", "btree", "lmdb", "cdb"):
+            continue
+        stale = item in facts.stale_maps
+        yield Finding(
+            "postfix-sni-map-stale" if stale else "postfix-sni-map",
+            Severity.ERROR if stale else Severity.INFO,
+            facts.place("tls_server_sni_maps"),
+            seen=f"{item}, built before a file that it holds a copy of was written" if stale else item,
+            expected="a map that is rebuilt after every renewal",
+            why="postmap -F copies keys and certificates into the map: renewed files are not served until it "
+            "is rebuilt, not even after a restart.",
+            mend=f"postmap -F {shlex.quote(item)}",
+        )
 
 
 def sni_entry(one: ConfiguredCertificate) -> Finding:

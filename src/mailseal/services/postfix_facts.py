@@ -92,6 +92,7 @@ class PostfixFacts:
     endpoints: tuple[Endpoint, ...] = ()
     configured: tuple[ConfiguredCertificate, ...] = ()
     missing: tuple[str, ...] = ()  # files that `configured` names and that are not there
+    stale_maps: tuple[str, ...] = ()  # SNI maps that are older than a file which their source names
     broken: str = ""
     sasl_socket: bool | None = None  # whether Dovecot's socket is there; None: another kind of SASL
     resolver_validates: bool | None = None  # None: not asked, or not known
@@ -186,6 +187,7 @@ def _completed(system: System, facts: PostfixFacts) -> PostfixFacts:
         listeners=heard,
         endpoints=listeners.endpoints(heard),
         configured=configured,
+        stale_maps=tuple(_stale(files, facts, configured)),
         missing=tuple(sorted(path for path in named if files.stat(path, follow=True) is None)),
         sasl_socket=_sasl_socket(files, facts),
         resolver_validates=_resolver_validates(system) if asks_dnssec(facts) else None,
@@ -316,6 +318,22 @@ def _pem_kinds(files: Files, path: str) -> tuple[str, ...]:
         return tuple(kind.decode() for kind in _PEM.findall(files.read(path)))
     except SystemFault:
         return ()
+
+
+_COMPILED = {"hash": ".db", "btree": ".db", "lmdb": ".lmdb", "cdb": ".cdb"}
+
+
+def _stale(files: Files, facts: PostfixFacts, configured: tuple[ConfiguredCertificate, ...]) -> Iterator[str]:
+    """Maps that were compiled before a file that they hold a copy of was written."""
+    for item in conf.items(facts.value("tls_server_sni_maps")):
+        kind, _, source = item.partition(":")
+        built = files.stat(source + _COMPILED[kind], follow=True) if kind in _COMPILED else None
+        named = [c for c in configured if c.place.startswith(f"{source}:")]
+        for path in (source, *(path for c in named for path in (c.cert_file, c.key_file))):
+            found = files.stat(path, follow=True)
+            if built and found and found.mtime > built.mtime:
+                yield item
+                break
 
 
 def sni_sources(facts: PostfixFacts) -> tuple[str, ...]:

@@ -390,7 +390,7 @@ def test_a_second_instance_is_named_in_every_command() -> None:
     commands = [*ADAPTER.checks(facts), *ADAPTER.reload(facts), *ADAPTER.restart(facts)]
     assert [command.argv[1:] for command in commands] == [
         ("-c", "/etc/postfix-two", *rest)
-        for rest in (("-M",), ("check",), ("reload",), ("stop",), ("start",))
+        for rest in (("-M",), ("-q", "x", "inline:{x=y}"), ("check",), ("reload",), ("stop",), ("start",))
     ]
     odd = replace(observed(machine("odd")), config_dir="/etc/postfix-two")
     mends = [f.mend for f in ADAPTER.audit(odd) if f.code == "postfix-encrypt-on-25"]
@@ -476,3 +476,13 @@ def test_the_rehearsal_covers_what_the_live_instance_writes_and_reaches_for_nobo
     assert "smtps/inet/smtpd_sasl_auth_enable=no" in overrides
     assert all("/etc/postfix" not in argv or argv.startswith("cp ") for argv in argvs)
     assert rehearsal.start.argv == ("/usr/sbin/postfix", "-c", "/var/spool/postfix/rehearsal", "start-fg")
+
+
+def test_an_sni_map_that_is_older_than_its_files_is_told() -> None:
+    system = machine("odd")
+    system.machine.put("/etc/postfix/sni.db", "")
+    fresh = {f.code for f in ADAPTER.audit(observed(system))}
+    assert "postfix-sni-map" in fresh
+    system.machine.advance(60)
+    system.files.replace("/etc/ssl/sni/chain.pem", b"renewed", mode=0o644)
+    assert "postfix-sni-map-stale" in {f.code for f in ADAPTER.audit(observed(system))}
