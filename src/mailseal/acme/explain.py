@@ -8,6 +8,7 @@ beside ours, since they often name the address and port that it tried.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mailseal.acme.problems import Problem
@@ -123,31 +124,43 @@ ADVICE = {
 }
 
 _UNKNOWN = Advice("the CA refused", "Look at what it says; run the same command again later.")
+_BUSY = Advice("the CA has a fault of its own, or no time", "Run the same command again later.")
 _NOBODY = "the identifier"
 
 
 def advice(problem: Problem) -> Advice:
-    """The row for a problem's type; a neutral one for a type that is not known."""
-    return ADVICE.get(problem.kind, _UNKNOWN)
+    """The row for a problem's type; a neutral one for a type that is not known, by the HTTP status if there is one."""
+    known = ADVICE.get(problem.kind)
+    if known is None and isinstance(problem.status, int) and not problem.kind:
+        known = ADVICE["rateLimited"] if problem.status == 429 else _BUSY if problem.status >= 500 else None
+    return known or _UNKNOWN
 
 
-def explain(doing: str, problem: Problem, retry_after: float | None) -> Told:
-    """A whole diagnosis: `doing` says what was asked, such as "the order for mail.example.org"."""
+def explain(message: str, problem: Problem, retry_after: float | None) -> Told:
+    """A whole diagnosis under `message`, such as "The CA refused the order for mail.example.org"."""
     leaves = list(problem.leaves())
     sentences = tuple(_sentence(name, leaf) for name, leaf in leaves)
     mends = list(dict.fromkeys(advice(leaf).mend.replace("{name}", name or _NOBODY) for name, leaf in leaves))
     if retry_after is not None and retry_after > 0:
         mends.insert(0, f"Try again in {duration(retry_after)}, not before.")
-    names = list(dict.fromkeys(name for name, _ in leaves if name))
-    about = f" ({', '.join(names[:5])}{', …' if len(names) > 5 else ''})" if names else ""
-    reason = sentences[0] if len(sentences) == 1 else f"{len(sentences)} problems: {sentences[0]} …"
-    return Told(f"The CA refused {doing}{about}", reason, " ".join(mends[:3]), sentences)
+    names = list(dict.fromkeys(name for name, _ in leaves if name and name not in message))
+    about = f" ({listed(names)})" if names else ""
+    reason = sentences[0] if len(sentences) == 1 else f"{len(sentences)} problems. {sentences[0]} …"
+    return Told(message + about, reason, " ".join(mends[:3]), sentences)
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Some names on one line: "a, b and 3 more"."""
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _sentence(name: str, problem: Problem) -> str:
     means = advice(problem).means.replace("{name}", name or _NOBODY)
     if name and name not in means:
         means = f"{name}: {means}"
+    else:
+        means = means[0].upper() + means[1:]
     return f"{means}. It says: {problem.said}"
 
 

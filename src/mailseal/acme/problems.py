@@ -14,7 +14,7 @@ from typing import Annotated
 
 import msgspec
 
-from mailseal.errors import IssueError
+from mailseal.errors import ExitCode, IssueError
 
 PREFIX = "urn:ietf:params:acme:error:"
 MOST_SUBPROBLEMS = 1000
@@ -96,20 +96,25 @@ class AcmeProblem(IssueError):
 
     `problem` is the document, `status` the HTTP status (0 for a problem found
     inside an order or authorization), `retry_after` the seconds that the server
-    asks to wait, None if it does not say.
+    asks to wait, None if it does not say. A rate limit that says until when is
+    something to wait for, and exits as such.
     """
+
+    headline = "The CA refused {doing}"
 
     def __init__(
         self, doing: str, problem: Problem, *, status: int = 0, retry_after: float | None = None
     ) -> None:
         from mailseal.acme.explain import explain
 
-        told = explain(doing, problem, retry_after)
+        told = explain(self.headline.format(doing=doing), problem, retry_after)
         super().__init__(told.message, reason=told.reason, next_command=told.next_command)
         self.problem = problem
         self.status = status
         self.retry_after = retry_after
         self.sentences = told.sentences
+        if self.kind == "rateLimited" and retry_after is not None:
+            self.exit_code = ExitCode.WAITING
 
     @property
     def kind(self) -> str:
@@ -144,11 +149,13 @@ class AcmeProblem(IssueError):
         first, *rest = super().lines()
         if len(self.sentences) < 2:
             return [first, *rest]
-        return [first, *(f"  {sentence}" for sentence in self.sentences), *rest]
+        return [first, *(f"  {sentence}" for sentence in self.sentences), *rest[1:]]  # in place of the reason
 
 
 class ValidationFailed(AcmeProblem):
     """The CA could not confirm control of one or more identifiers; all that failed are named."""
+
+    headline = "The CA could not confirm control of {doing}"
 
 
 def read_problem(body: bytes, status: int) -> Problem:

@@ -18,6 +18,7 @@ import logging
 from dataclasses import dataclass
 
 from mailseal.acme.client import AcmeClient, together
+from mailseal.acme.explain import listed
 from mailseal.acme.jws import b64
 from mailseal.acme.messages import Authorization, Challenge, Order
 from mailseal.acme.orders import authorization, authorizations, read_authorization
@@ -169,4 +170,4 @@ def _failure(failed: list[Authorization]) -> ValidationFailed:
                 subproblems=known.subproblems,
             )
         )
-    return ValidationFailed("to confirm control", compound(problems))
+    return ValidationFailed(listed(sorted(str(one.name) for one in failed)), compound(problems))

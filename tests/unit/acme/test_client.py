@@ -10,7 +10,7 @@ from mailseal.acme import account
 from mailseal.acme.client import MOST_REFUSALS, AcmeClient, together
 from mailseal.acme.nonces import MOST, Nonces
 from mailseal.acme.problems import AcmeProblem, AcmeProtocolError
-from mailseal.errors import NetworkFault
+from mailseal.errors import ExitCode, NetworkFault
 from mailseal.system.http import HttpResponse
 from tests.support.acme import Desk, account_key
 from tests.support.fake_ca import Rules, respond
@@ -74,6 +74,7 @@ def test_what_does_not_pass_is_raised_at_once(outage: HttpResponse, retry_after:
     assert desk.clock.slept == []
     if retry_after == 7200:
         assert "Try again in 2 hours" in caught.value.next_command
+        assert caught.value.exit_code == ExitCode.WAITING
 
 
 def test_a_server_too_busy_for_a_nonce_is_waited_for() -> None:

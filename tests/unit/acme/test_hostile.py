@@ -82,7 +82,7 @@ def damage(answer: HttpResponse, how: tuple[str, Any]) -> HttpResponse:
     return replace(answer, body=json.dumps(document).encode())
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.integers(0, EXCHANGES - 1), damages(), min_size=1, max_size=3), st.booleans())
 def test_any_damage_ends_in_a_certificate_or_in_our_own_error(
     planned: dict[int, tuple[str, Any]], stays: bool

@@ -123,6 +123,7 @@ def test_every_identifier_that_fails_is_named(leaves_pending: bool) -> None:
         run_obtain(desk, "bad1.example.org", "good.example.org", "bad2.example.org")
     error = caught.value
     assert set(error.identifiers) == {"bad1.example.org", "bad2.example.org"}
+    assert error.message == "The CA could not confirm control of bad1.example.org, bad2.example.org"
     text = "\n".join(error.lines())
     assert "bad1.example.org" in text
     assert "bad2.example.org shows something else" in text

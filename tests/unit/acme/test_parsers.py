@@ -170,8 +170,8 @@ def test_subproblems_become_sentences_that_name_the_identifier() -> None:
     assert error.identifiers == ("a.example.org", "b.example.org")
     assert error.identifier == ""
     lines = error.lines()
-    assert "  a CAA record forbids this CA to issue for a.example.org. It says: CAA says no" in lines
-    assert "  the CA could not connect to b.example.org. It says: 192.0.2.7: Timeout" in lines
+    assert "  A CAA record forbids this CA to issue for a.example.org. It says: CAA says no" in lines
+    assert "  The CA could not connect to b.example.org. It says: 192.0.2.7: Timeout" in lines
     assert "CAA records of a.example.org" in error.next_command
     assert "port 80" in error.next_command
 
