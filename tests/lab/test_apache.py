@@ -212,6 +212,42 @@ def test_only_tokens_are_answered(mail: Host) -> None:
     assert challenge_is_answered(mail, "a.name.that.nobody.knows.test")
 
 
+def test_tokens_of_another_client_are_answered_too(mail: Host) -> None:
+    token(mail)
+    folders = {
+        "own.test": "/srv/own/.well-known/acme-challenge",  # a web root, as certbot and acme.sh use it
+        "alias.test": "/srv/alias",  # as dehydrated does it
+        "plugin.test": "/var/lib/letsencrypt/http_challenges",
+    }
+    for folder in folders.values():
+        mail.sh(f"mkdir -p {folder}; echo theirs >{folder}/theirs; echo theirs >{folder}/{TOKEN}")
+    site(mail, "own", "<VirtualHost *:80>\nServerName own.test\nDocumentRoot /srv/own\n</VirtualHost>\n")
+    site(
+        mail,
+        "alias",
+        "<VirtualHost *:80>\nServerName alias.test\nAlias /.well-known/acme-challenge /srv/alias\n</VirtualHost>\n",
+    )
+    site(mail, "plugin", "<VirtualHost *:80>\nServerName plugin.test\n</VirtualHost>\n")
+    mail.sh("mkdir -p /etc/letsencrypt/renewal")
+    mail.write("/etc/letsencrypt/renewal/plugin.test.conf", "[renewalparams]\nauthenticator = apache\n")
+
+    assert job(mail, "apply", certificates=[])["checks"][0][1] == 0
+
+    settled(mail)
+    for name in folders:
+        assert fetched(mail, f"http://{name}/.well-known/acme-challenge/theirs")[::2] == (200, "theirs\n"), (
+            name
+        )
+        assert challenge_is_answered(mail, name)
+        assert fetched(mail, f"http://{name}/.well-known/acme-challenge/nobodys")[0] == 404
+    for path in (
+        "//.well-known/acme-challenge/etc",
+        "/.well-known//acme-challenge/vmlinuz",
+        "/x/../.well-known/acme-challenge/bin",
+    ):
+        assert fetched(mail, f"http://own.test{path}")[0] in (403, 404), path
+
+
 GUIDE_HTTP = f"""\
 <VirtualHost *:80>
     ServerName {NAME}

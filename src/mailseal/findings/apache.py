@@ -5,10 +5,6 @@ from __future__ import annotations
 from mailseal.findings.about import About
 
 APACHE = {
-    "apache-certbot-webroot": About(
-        "certbot still renews through this Apache",
-        "mailseal's drop-in answers every challenge path, so certbot's own tokens are not found and its renewals fail.",
-    ),
     "apache-certificate-elsewhere": About(
         "A site's certificate is named in a shared file",
         "The site has names of ours, and its certificate stands in a file that other sites may read too: it is not "

@@ -69,7 +69,6 @@ class Apache:
         if wish.challenge is not None:
             modules += _CHALLENGE_MODULES
             wishes += _challenge_wishes(wish.challenge, facts)
-            findings += _shadowed_webroots(facts)
         if wish.certificates:
             modules += _SITE_MODULES
             wishes += [*_taken_over(wish, facts), *_https_wishes(wish, facts), *_http_wishes(wish, facts)]
@@ -147,27 +146,11 @@ def _challenge_wishes(challenge: ChallengeWish, facts: ApacheFacts) -> Iterator[
     why = "Apache answers ACME challenges under every name"
     yield FileWish(
         posixpath.join(facts.config_dir, "conf-available/mailseal-acme.conf"),
-        apache_sites.challenge(challenge.directory).encode(),
+        apache_sites.challenge(challenge.directory, facts.tokens_elsewhere).encode(),
         why=why,
     )
     link = posixpath.join(facts.config_dir, "conf-enabled/mailseal-acme.conf")
     yield LinkWish(link, "../conf-available/mailseal-acme.conf", why=why)
-
-
-def _shadowed_webroots(facts: ApacheFacts) -> Iterator[Finding]:
-    for lineage, root in facts.certbot_webroots:
-        yield Finding(
-            "apache-certbot-webroot",
-            Severity.WARNING,
-            f"certbot lineage {lineage}",
-            seen=f"certbot renews through the web root {root or '(unknown)'}",
-            expected="one program that answers ACME challenges",
-            why="mailseal's drop-in answers every challenge path of this Apache, so certbot's own tokens there are "
-            "not found and its renewal fails.",
-            mend="mailseal adopt, or: certbot delete --cert-name "
-            + lineage
-            + " once mailseal serves its names",
-        )
 
 
 # Certificates: which names go where

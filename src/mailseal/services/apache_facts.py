@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from mailseal.errors import SystemFault
-from mailseal.model import AppProtocol, Endpoint, TlsMode
+from mailseal.model import CHALLENGE_PREFIX, AppProtocol, Endpoint, TlsMode
 from mailseal.services import apache_conf as conf
 from mailseal.services.apache_conf import Configuration, Directive, VirtualHost
 from mailseal.services.base import ConfiguredCertificate, ServiceSettings
@@ -28,6 +28,7 @@ from mailseal.system import Files, System
 CONFIG_DIR = "/etc/apache2"
 OUR_FILES = ("mailseal-acme.conf", "mailseal-http.conf", "mailseal-https.conf")
 RENEWAL_DIR = "/etc/letsencrypt/renewal"
+CERTBOT_APACHE = "/var/lib/letsencrypt/http_challenges"  # where certbot's Apache plugin puts tokens
 DEBIAN_PAGE = ("index.html",)  # all that a package's /var/www/html holds
 
 
@@ -64,7 +65,7 @@ class ApacheFacts:
     server_tls: tuple[Directive, ...] = ()  # global SSL… directives
     contents: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)  # files that hold TLS hosts
     default_root: str = ""  # a nameless http site's DocumentRoot that holds more than Debian's page
-    certbot_webroots: tuple[tuple[str, str], ...] = ()  # lineage and web root, where certbot renews so
+    tokens_elsewhere: tuple[str, ...] = ()  # where other ACME clients put their answers
     log_dirs: tuple[str, ...] = ()
     endpoints: tuple[Endpoint, ...] = ()
     configured: tuple[ConfiguredCertificate, ...] = ()
@@ -130,7 +131,7 @@ def observe(system: System, settings: ServiceSettings) -> ApacheFacts | None:
         ),
         contents=_contents(files, now.vhosts),
         default_root=_default_root(files, now, settings.http_port),
-        certbot_webroots=_certbot(files),
+        tokens_elsewhere=_tokens_elsewhere(files, now),
         log_dirs=_log_dirs(now, log_dir),
         endpoints=_endpoints(now, has_ipv6(files)),
         configured=_configured(now),
@@ -220,14 +221,34 @@ def _default_root(files: Files, now: Configuration, port: int) -> str:
     return ""
 
 
-def _certbot(files: Files) -> tuple[tuple[str, str], ...]:
-    found = []
+def _tokens_elsewhere(files: Files, now: Configuration) -> tuple[str, ...]:
+    """Directories with other clients' tokens: certbot's, and those that an Alias names (dehydrated, getssl, …).
+
+    A site's own web root is left out: the drop-in looks there by itself.
+    """
+    found: list[str] = []
     for name in files.listdir(RENEWAL_DIR):
-        text = _text(files, posixpath.join(RENEWAL_DIR, name))
-        if name.endswith(".conf") and re.search(r"^authenticator\s*=\s*webroot\s*$", text, re.MULTILINE):
-            root = re.search(r"^webroot_path\s*=\s*([^,\n]*)", text, re.MULTILINE)
-            found.append((name.removesuffix(".conf"), root[1].strip() if root else ""))
-    return tuple(found)
+        text = _text(files, posixpath.join(RENEWAL_DIR, name)) if name.endswith(".conf") else ""
+        if re.search(r"^authenticator\s*=\s*apache\s*$", text, re.MULTILINE):
+            found.append(CERTBOT_APACHE)
+        elif re.search(r"^authenticator\s*=\s*webroot\s*$", text, re.MULTILINE):
+            roots = re.findall(r"^webroot_path\s*=\s*(.*)$", text, re.MULTILINE)
+            found += [
+                f"{root.strip().rstrip('/')}{CHALLENGE_PREFIX[:-1]}"
+                for line in roots
+                for root in line.replace(",", " ").split()
+            ]
+    for directive in now.directives:
+        if directive.name == "alias" and len(directive.args) == 2 and not is_ours(directive.path):
+            path, folder = directive.args[0].rstrip("/") + "/", directive.args[1].rstrip("/")
+            if path.startswith("/.well-known/") and CHALLENGE_PREFIX.startswith(path):
+                found.append((folder + "/" + CHALLENGE_PREFIX.removeprefix(path)).rstrip("/"))
+    own = {
+        d.args[0].rstrip("/") + CHALLENGE_PREFIX[:-1]
+        for d in now.directives
+        if d.name == "documentroot" and d.args
+    }
+    return tuple(dict.fromkeys(one for one in found if one not in own and re.fullmatch(r"/[\w./+@-]+", one)))
 
 
 def _log_dirs(now: Configuration, log_dir: str) -> tuple[str, ...]:

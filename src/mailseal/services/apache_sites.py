@@ -6,9 +6,15 @@ ProxyPass, Alias and `Require all denied`; this one, each line of it measured,
 wins over all but `Redirect`, whose target on port 443 it answers again:
 `<Directory>` opens the folder and nothing in it follows links; `no-proxy`
 keeps mod_proxy off; the `Alias` inside `<LocationMatch>` takes its file name
-from the match, so that only base64url letters ever become one; `<If "true">`
-is merged after a site's own sections and so wins over their denials, also
+from the match, so that only base64url letters ever become one; `<If>` is
+merged after a site's own sections and so wins over their denials, also
 those in Apache 2.2's words (mod_access_compat, which Debian enables).
+
+It would hide the tokens of another ACME client that still renews through this
+Apache. So where mailseal has no such token and the client's own directory has
+(the site's web root, or one of those found in the configuration), that one is
+answered. The environment variable is set for every request, since an `Alias`
+made from an empty one would begin at the root of the file system.
 
 The http site uses the expression form of `Redirect` (2.4.19), which keeps the
 query and escapes as the client did, needs no mod_rewrite, and leaves the
@@ -27,11 +33,16 @@ from collections.abc import Sequence
 from mailseal.model import CHALLENGE_PREFIX
 
 _PATH = CHALLENGE_PREFIX.replace(".", r"\.")
+_TOKEN = f"%{{REQUEST_URI}} =~ m#^{_PATH}([A-Za-z0-9_-]+)$#"
 _NOTE = "To undo all that mailseal changed: mailseal detach"
 
 
-def challenge(directory: str) -> str:
-    """The drop-in that serves challenge tokens from a directory, under any name."""
+def challenge(directory: str, elsewhere: Sequence[str] = ()) -> str:
+    """The drop-in that serves challenge tokens from a directory, under any name; `elsewhere`: others' directories."""
+    others = "".join(
+        f"SetEnvIfExpr \"{_TOKEN} && ! -f '{directory}/$1' && -f '{other}/$1'\" MAILSEAL_TOKENS={other}\n"
+        for other in elsewhere
+    )
     return f"""\
 # Written by mailseal: answers to ACME challenges, for every site and name. {_NOTE}
 
@@ -41,11 +52,16 @@ def challenge(directory: str) -> str:
     Options None
 </Directory>
 
+# Where the answer lies: with mailseal; else, if it is there, where another ACME client put its own.
+SetEnvIf Request_URI "^" MAILSEAL_TOKENS={directory}
+SetEnvIfExpr "{_TOKEN} && ! -f '{directory}/$1' && -f '%{{DOCUMENT_ROOT}}{CHALLENGE_PREFIX}$1' \
+&& %{{DOCUMENT_ROOT}} =~ m#^(.+)$#" MAILSEAL_TOKENS=$1{CHALLENGE_PREFIX[:-1]}
+{others}
 SetEnvIf Request_URI "^{_PATH}" no-proxy
 
 <LocationMatch "^{_PATH}(?<TOKEN>[A-Za-z0-9_-]+)$">
-    Alias "{directory}/%{{env:MATCH_TOKEN}}"
-    <If "true">
+    Alias "%{{env:MAILSEAL_TOKENS}}/%{{env:MATCH_TOKEN}}"
+    <If "-n reqenv('MAILSEAL_TOKENS')">
         Require all granted
         <IfModule access_compat_module>
             Order deny,allow

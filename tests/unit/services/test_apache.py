@@ -135,7 +135,7 @@ def test_the_challenge_alone_needs_no_site() -> None:
     )
     assert list(texts(rendering)) == ["/etc/apache2/conf-available/mailseal-acme.conf"]
     text = texts(rendering)["/etc/apache2/conf-available/mailseal-acme.conf"]
-    assert f'Alias "{CHALLENGES}/%{{env:MATCH_TOKEN}}"' in text
+    assert f'SetEnvIf Request_URI "^" MAILSEAL_TOKENS={CHALLENGES}' in text
     assert text.startswith("# Written by mailseal")
     assert not any(w.path.endswith("mods-enabled/ssl.load") for w in rendering.wishes)
 
@@ -188,13 +188,30 @@ def test_names_that_the_guides_sites_lack_get_sites_of_ours() -> None:
     assert "mail.example.org" not in written[HTTPS]
 
 
-def test_certbots_renewals_through_a_web_root_are_told() -> None:
-    rendering = ADAPTER.render(
-        wish("mail.example.org", challenge=True), observed(machine("debian12", "guide"))
+def test_other_clients_tokens_are_answered_too() -> None:
+    sites = {
+        "dehydrated": "Alias /.well-known/acme-challenge /var/lib/dehydrated/acme-challenges\n",
+        "whole": site(
+            "*:80", "ServerName x.test", "Alias /.well-known/ /srv/known/", "Alias /other /srv/other"
+        ),
+        "odd": 'Alias /.well-known/acme-challenge/ "/srv/with space"\n',
+    }
+    system = machine("debian12", "guide", sites=sites)
+    renewal = "[renewalparams]\nauthenticator = {}\nwebroot_path = /srv/one, /srv/two/,\n"
+    for name in ("webroot", "apache", "standalone"):
+        system.machine.put(f"/etc/letsencrypt/renewal/{name}.conf", renewal.format(name))
+    facts = observed(system)
+    assert facts.tokens_elsewhere == (
+        "/var/lib/letsencrypt/http_challenges",
+        "/srv/one/.well-known/acme-challenge",
+        "/srv/two/.well-known/acme-challenge",
+        "/var/lib/dehydrated/acme-challenges",
+        "/srv/known/acme-challenge",
     )
-    [finding] = rendering.findings
-    assert (finding.code, finding.subject) == ("apache-certbot-webroot", "certbot lineage mail.example.org")
-    assert "/var/www/mail.example.org" in finding.seen
+    text = texts(ADAPTER.render(wish(certificates=False, challenge=True), facts))[
+        "/etc/apache2/conf-available/mailseal-acme.conf"
+    ]
+    assert text.count("SetEnvIfExpr") == 1 + len(facts.tokens_elsewhere)
 
 
 def test_a_site_with_names_of_others_keeps_its_certificate() -> None:
