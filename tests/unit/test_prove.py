@@ -13,10 +13,10 @@ from mailseal.chains import TrustAnchors
 from mailseal.judge.expect import Expectation, ExpectedLeaf
 from mailseal.judge.verdict import Verdict
 from mailseal.model import AppProtocol, Endpoint, Identifier, KeyType, TlsMode
-from mailseal.prove import Prover, expectations, prove
+from mailseal.prove import Prover, expectations, look, prove
 from mailseal.system.local import LocalSystem
 from tests.support.certs import Ca, Issued
-from tests.support.servers import server_context
+from tests.support.servers import hang_up, server_context
 
 ROOT = Ca.root("Lab Root")
 CA = ROOT.intermediate()
@@ -60,7 +60,7 @@ class Daemon:
         except (OSError, TimeoutError):
             pass
         finally:
-            writer.transport.abort()
+            hang_up(writer)
 
     @property
     def endpoint(self) -> Endpoint:
@@ -145,6 +145,37 @@ def test_a_prover_compares_before_and_after(dead_port: int) -> None:
     before, after = prover.look(facts), prover.prove(facts)  # type: ignore[arg-type]
     assert [finding.code for finding in after.findings] == ["endpoint-unreachable"]
     assert prover.worse(before, after) == ()
+
+
+@pytest.mark.parametrize(
+    ("once", "now", "seconds"),
+    [
+        (((OLD,),), (None,), (0.4, 1.5)),
+        (((OLD,),), ((OLD,),), (2.5, 4.0)),
+        ((None,), (None,), (2.5, 4.0)),
+    ],
+    ids=["turned-away", "the-old-one-still", "broken-before"],
+)
+def test_only_what_is_worse_than_before_cuts_the_waiting_short(
+    monkeypatch: pytest.MonkeyPatch,
+    once: tuple[tuple[Issued, ...] | None, ...],
+    now: tuple[tuple[Issued, ...] | None, ...],
+    seconds: tuple[float, float],
+) -> None:
+    monkeypatch.setattr("mailseal.prove.OUTAGE", 0.4)
+
+    async def run() -> Verdict:
+        daemon = Daemon(*once, *now)
+        async with daemon:
+            wanted = [Expectation(daemon.endpoint, (NAME,), leaves=LEAVES)]
+            before = await look(LocalSystem(), wanted, ANCHORS, timeout=2.0)
+            return await prove(
+                LocalSystem(), wanted, ANCHORS, deadline_seconds=2.5, before=before, timeout=2.0
+            )
+
+    verdict = asyncio.run(run())
+    assert not verdict.proven
+    assert seconds[0] <= verdict.seconds < seconds[1]
 
 
 def test_expectations_leave_out_what_has_no_tls_and_ask_below_wildcards() -> None:
