@@ -44,8 +44,14 @@ class Prover(Protocol):
         """Asks every endpoint once and judges what is served, whatever it is."""
         ...
 
-    def prove(self, facts: Sequence[Facts]) -> Verdict:
-        """Asks until every endpoint serves what it should several times in a row, or the deadline passes."""
+    def prove(
+        self, facts: Sequence[Facts], *, before: Verdict | None = None, patience: float | None = None
+    ) -> Verdict:
+        """Asks until every endpoint serves what it should several times in a row, or the deadline passes.
+
+        `patience` (seconds) takes the deadline's place. With `before` it ends as soon as it is plain that an
+        endpoint is worse than then, and does not come back by itself.
+        """
         ...
 
     def worse(self, before: Verdict, after: Verdict) -> tuple[Finding, ...]:
@@ -115,6 +121,9 @@ class Transactions:
 
     def deploy(self, step: Deploy, services: tuple[Service, ...]) -> Outcome:
         """The whole transaction. Raises `ApplyFailed` when it was taken back or never begun."""
+        # A daemon that did not run before is given its files, and otherwise left as it is.
+        services = tuple(s for s in services if s.facts.running)
+        alive = {s.adapter.kind for s in services}
         concerned = tuple(s for s in services if s.adapter.kind in step.services)
         self.refuse_broken(concerned)
         self._vet(step)
@@ -127,7 +136,7 @@ class Transactions:
         try:
             after = self._switch(step, concerned)
             self._say("proving every endpoint")
-            verdict = self._prover.prove([s.facts for s in after])
+            verdict = self._prover.prove([s.facts for s in after], before=before)
             worse = self._prover.worse(before, verdict)
         except (Exception, KeyboardInterrupt) as cause:
             self._take_back(record, before, services, _told(cause), cause)
@@ -142,7 +151,7 @@ class Transactions:
         self._say(f"taking back: {record.purpose} ({why})")
         undone = undo(self._system.files, self._journal, record)
         for service in services:
-            if service.adapter.kind in record.services:
+            if service.adapter.kind in record.services and service.facts.running:
                 self._reload_or_restart(service)
         return undone
 

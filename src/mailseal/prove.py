@@ -5,6 +5,9 @@ have served their client, Dovecot's for some milliseconds. So `prove` asks
 again whatever time may heal, and then goes on asking the essential questions
 until every endpoint was right several times in a row, or the deadline passed.
 `look` asks once and waits for nothing: that is the picture before a switch.
+Given that picture, `prove` waits shorter where waiting hurts: an old
+certificate may be served until the deadline, but clients that fare worse than
+before are given OUTAGE seconds, because the change can be taken back.
 
 Promises: never logs in; changes nothing; whatever an endpoint does is in the
 verdict and not an exception. Does not prove the way that the world takes: the
@@ -29,6 +32,10 @@ from mailseal.services.base import Facts
 from mailseal.system import System
 
 DEADLINE = 30.0  # seconds that old processes are given to go
+OUTAGE = (
+    5.0  # seconds that an endpoint may be worse than before; no reload of a good configuration needs them
+)
+STUBBORN = 3.0  # seconds that an endpoint which was broken before is waited for
 IN_A_ROW = 3
 _PAUSE, _LONGEST_PAUSE = 0.1, 1.0
 
@@ -68,22 +75,43 @@ async def prove(
     anchors: TrustAnchors | None,
     *,
     deadline_seconds: float = DEADLINE,
+    before: Verdict | None = None,
     in_a_row: int = IN_A_ROW,
     timeout: float = PATIENCE,
     in_flight: int = 16,
 ) -> Verdict:
-    """Asks until every endpoint was right `in_a_row` times, or until nothing can heal, or the deadline has passed."""
+    """Asks until every endpoint was right `in_a_row` times, or until nothing can heal, or the deadline has passed.
+
+    With `before`, also until anything was worse than it for OUTAGE seconds without a break.
+    """
     asking = _Asking(system, expectations, anchors, timeout, in_flight)
     due, streak, pause = asking.questions, 0, _PAUSE
+    hurt_since: float | None = None
+    broken = _broken(before)
     while True:
         await asking.ask(due)
         unhealed = asking.unhealed()
+        if asking.seconds >= STUBBORN:
+            unhealed = tuple(question for question in unhealed if question.endpoint not in broken)
         streak = 0 if unhealed else streak + 1
         if streak >= in_a_row or asking.seconds >= deadline_seconds:
+            return asking.verdict()
+        if before is None or not _worse(before, asking.verdict()):
+            hurt_since = None
+        elif hurt_since is None:
+            hurt_since = asking.seconds
+        elif asking.seconds - hurt_since >= OUTAGE:
             return asking.verdict()
         pause = min(pause * 1.6, _LONGEST_PAUSE) if unhealed else _PAUSE
         await system.clock.sleep_async(pause)
         due = unhealed or asking.essential
+
+
+def _broken(before: Verdict | None) -> frozenset[Endpoint]:
+    """The endpoints that served nobody before: a change need not heal them."""
+    judged = before.judged if before else ()
+    served = {one.question.endpoint for one in judged if one.level}
+    return frozenset(one.question.endpoint for one in judged) - served
 
 
 @dataclass(slots=True)
@@ -167,14 +195,20 @@ class Prover:
             look(self.system, wanted, self.anchors, timeout=self.timeout, in_flight=self.in_flight)
         )
 
-    def prove(self, facts: Sequence[Facts]) -> Verdict:
-        """Asks until every endpoint serves what it should several times in a row, or the deadline passes."""
+    def prove(
+        self, facts: Sequence[Facts], *, before: Verdict | None = None, patience: float | None = None
+    ) -> Verdict:
+        """Asks until every endpoint serves what it should several times in a row, or the deadline passes.
+
+        `patience` (seconds) in place of the deadline; `before` as for `mailseal.prove.prove`.
+        """
         return asyncio.run(
             prove(
                 self.system,
                 self.expectations(facts),
                 self.anchors,
-                deadline_seconds=self.deadline_seconds,
+                deadline_seconds=self.deadline_seconds if patience is None else patience,
+                before=before,
                 timeout=self.timeout,
                 in_flight=self.in_flight,
             )

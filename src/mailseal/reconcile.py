@@ -36,6 +36,7 @@ from mailseal.stores.filesystem import LineageStore
 from mailseal.stores.state import Rejection, StateStore
 from mailseal.system import System
 
+NOTHING_CHANGED = 5.0  # seconds that a proof waits where no daemon was reloaded
 MOST_ROUNDS = 6  # challenge path, orders, deployment: more says that two wishes fight
 
 
@@ -182,7 +183,7 @@ class Reconciler:
 
     def _sound(self, seen: Observed, tally: _Tally) -> bool:
         """Whether the daemons accept their configuration as it stands: nothing is bought that could not be deployed."""
-        services = [Service(view.adapter, view.facts) for view in seen.services]
+        services = [Service(view.adapter, view.facts) for view in seen.services if view.facts.running]
         try:
             self._transactions().refuse_broken(services)
         except MailsealError as error:
@@ -331,7 +332,12 @@ class Reconciler:
             return
         if tally.verdict is None:
             self._say("proving every endpoint")
-            tally.verdict = self._prover(served).prove([view.facts for view in tally.services])
+            patience = (
+                0.0 if tally.errors else None
+            )  # what the error kept from being done does not come by waiting
+            tally.verdict = self._prover(served).prove(
+                [view.facts for view in tally.services], patience=patience
+            )
         stale = self._stale(tally.verdict, served)
         if stale and not tally.errors:
             step = Deploy(f"have {' and '.join(stale)} take up generation {served.label}", (), stale)
@@ -351,6 +357,7 @@ class Reconciler:
             observe_lineage(self._system, self.store, self.states, spec) for spec in self.wanted.specs
         )
         findings = [f for view in tally.services for f in (*view.findings, *view.adapter.audit(view.facts))]
+        findings.extend(_not_running(view) for view in tally.services if not view.facts.running)
         findings.extend(tally.verdict.findings if tally.verdict else ())
         findings.extend(f for f in tally.findings if f not in findings)
         findings.extend(_of_names(tally.issued, self.wanted))
@@ -363,6 +370,18 @@ class Reconciler:
             lineages,
             tally.verdict,
         )
+
+
+def _not_running(view: ServiceView) -> Finding:
+    return Finding(
+        "service-not-running",
+        Severity.INFO,
+        view.adapter.title,
+        seen="it is installed and does not run, so nothing of it was proven",
+        expected="a daemon that runs, or is not installed",
+        why="Its files are kept right, so that it serves the certificate when it is started.",
+        mend=f"start it, or set [services.{view.kind}] enabled = false",
+    )
 
 
 def _of_names(issued: list[Issued], wanted: Desired) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from lab.box import Box
 from lab.ca import AcmeServer
+from lab.host import Host
 from lab.world import API_TRUST, World
 
 ROOTS = "/etc/ssl/lab-roots.pem"
@@ -81,7 +82,7 @@ def view(world: World, *ports: int) -> dict[int, str]:
     return {port: seen(world, port).serial for port in ports or MAIL_PORTS}
 
 
-def reloads(mail: Box) -> int:
+def reloads(mail: Host) -> int:
     """How many times a daemon said that it took up a configuration."""
     log = mail.log() + mail.sh("cat /var/log/apache2/error.log 2>/dev/null || true")
     return sum(

@@ -18,14 +18,13 @@ from mailseal.system.local import LocalSystem
 from mailseal.system.processes import LocalProcesses
 
 WHEN, SCRIPT = sys.argv[1], sys.argv[2]
-_done = False
+left = [WHEN]
 
 
 def sabotage(when: str) -> None:
     """Runs the script if this is its moment and it has not run."""
-    global _done
-    if when == WHEN and not _done:
-        _done = True
+    if when in left:
+        left.remove(when)
         subprocess.run(["sh", "-euc", SCRIPT], check=True, timeout=60)
         print("[sabotage done]", file=sys.stderr, flush=True)
 

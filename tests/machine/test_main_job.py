@@ -25,7 +25,8 @@ def test_from_the_packages_defaults_to_proven_and_back(
 ) -> None:
     assert not machine.failed_units()
     machine.run(["/src/mailseal/script/install"], timeout=300)
-    before, served_before = _snapshot(machine), view(world, 25, 143, 993)
+    machine.mailseal_command = ("mailseal",)
+    served_before = view(world, 25, 143, 993)
     machine.write(ROOTS, "".join(pebble.roots()))
     before = _snapshot(machine)
 

@@ -146,7 +146,9 @@ class DaemonProver:
         answer = Answer(Question(ENDPOINT), stage, chain=(served.encode(),) if served else ())
         return Verdict((Judged(answer, findings),))
 
-    def prove(self, facts: Sequence[Facts]) -> Verdict:
+    def prove(
+        self, facts: Sequence[Facts], *, before: Verdict | None = None, patience: float | None = None
+    ) -> Verdict:
         return self.look(facts)
 
     def worse(self, before: Verdict, after: Verdict) -> tuple[Finding, ...]:

@@ -53,7 +53,8 @@ def tell(report: Report, out: Output) -> None:
         out.result(f"waiting   {line}")
     for error in report.errors:
         out.error(error.lines())
-    show(report.findings, out)
+    if report.findings or not report.errors:
+        show(report.findings, out)
     out.document(
         {
             "done": report.done,

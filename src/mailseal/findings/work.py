@@ -14,4 +14,8 @@ WORK = {
         "A throw-away instance on the staged configuration was not possible here; the proof after the switch holds "
         "all the same.",
     ),
+    "service-not-running": About(
+        "A daemon is installed and does not run",
+        "It gets its files and is otherwise left alone: neither reloaded, nor started, nor proven.",
+    ),
 }
