@@ -196,8 +196,11 @@ def _taken_over(wish: ServiceWish, facts: ApacheFacts) -> Iterator[Wish]:
 def _unclaimed(wish: ServiceWish, hosts: Iterable[VirtualHost]) -> list[str]:
     """The wished names that no site has, the primary first."""
     known = list(hosts)
-    names = list(dict.fromkeys([wish.primary, *(i.value for i in wish.identifiers)]))
-    return [name for name in names if name and not any(_answers_for(host, name) for host in known)]
+    named = {i.value for i in wish.identifiers if i.kind == "dns"}
+    names = [
+        name for name in dict.fromkeys([wish.primary, *(i.value for i in wish.identifiers)]) if name in named
+    ]
+    return [name for name in names if not any(_answers_for(host, name) for host in known)]
 
 
 def _addresses(facts: ApacheFacts, port: int) -> list[str]:

@@ -217,7 +217,8 @@ def _default_root(files: Files, now: Configuration, port: int) -> str:
     for vhost in now.vhosts:
         if port in vhost.ports and not vhost.names and not is_ours(vhost.path):
             root = vhost.last("documentroot")
-            return root if root and files.listdir(root) not in ((), DEBIAN_PAGE) else ""
+            shown = tuple(name for name in files.listdir(root) if not name.startswith(".")) if root else ()
+            return root if shown not in ((), DEBIAN_PAGE) else ""
     return ""
 
 

@@ -31,6 +31,7 @@ from mailseal.model import Command, FileWish, Finding, Severity, Wish
 from mailseal.services import dovecot_audit
 from mailseal.services import dovecot_conf as conf
 from mailseal.services.base import Rehearsal, Rendering, ServiceSettings, ServiceWish
+from mailseal.services.control import systemctl_restart
 from mailseal.services.dovecot_facts import BASE_DIR, CONFIG_DIR, LONE_FILE, DovecotFacts, observe
 from mailseal.services.reach import lent_addresses
 from mailseal.system import System
@@ -84,7 +85,7 @@ class Dovecot:
 
     def restart(self, facts: DovecotFacts) -> tuple[Command, ...]:
         if facts.systemd:
-            return (Command(("systemctl", "restart", facts.unit), timeout=120.0, why="Dovecot starts anew"),)
+            return (systemctl_restart(facts.unit, self.title),)
         pid_file = posixpath.join(facts.base_dir, "master.pid")
         which = ("--pidfile", pid_file, "--name", posixpath.basename(facts.programs[0]))
         stop = ("start-stop-daemon", "--stop", "--oknodo", "--quiet", "--retry", "TERM/30/KILL/5", *which)

@@ -28,6 +28,7 @@ from mailseal.errors import SystemFault
 from mailseal.model import AppProtocol, Endpoint, TlsMode
 from mailseal.services import dovecot_conf as conf
 from mailseal.services.base import ConfiguredCertificate, ServiceSettings
+from mailseal.services.control import systemd_is_init
 from mailseal.services.dovecot_conf import Scope, Setting
 from mailseal.services.reach import coverable, has_ipv6, reachable
 from mailseal.system import Files, System
@@ -162,7 +163,7 @@ def observe(system: System, settings: ServiceSettings) -> DovecotFacts | None:
         version=version,
         config_dir=config_dir,
         running=_running(system.files, base_dir),
-        systemd=system.files.stat("/run/systemd/system") is not None and config_dir == CONFIG_DIR,
+        systemd=systemd_is_init(system) and config_dir == CONFIG_DIR,
         unit=settings.systemd_unit or "dovecot.service",
         programs=programs,
         drop_in=drop_in,
