@@ -486,3 +486,11 @@ def test_an_sni_map_that_is_older_than_its_files_is_told() -> None:
     system.machine.advance(60)
     system.files.replace("/etc/ssl/sni/chain.pem", b"renewed", mode=0o644)
     assert "postfix-sni-map-stale" in {f.code for f in ADAPTER.audit(observed(system))}
+
+
+def test_a_missing_master_cf_is_no_crash() -> None:
+    system = machine("debian12")
+    system.files.remove(MASTER)
+    facts = observed(system)
+    assert facts.endpoints == ()
+    assert ADAPTER.rehearsal(facts) is None
