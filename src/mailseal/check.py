@@ -106,11 +106,12 @@ def check_machine(
     if prover is not None and prover.identifiers:
         expected = (*expected, *prover.expectations([facts for _, facts in found]))
     verdict = asyncio.run(look(system, expected, trusted, timeout=timeout))
+    of_files = [finding for one in seen for pair in one.pairs for finding in judge_pair(pair)]
     findings = [
         *trouble,
         *_store(trusted),
-        *(finding for adapter, facts in found for finding in adapter.audit(facts)),
-        *(finding for one in seen for pair in one.pairs for finding in judge_pair(pair)),
+        *_audits(found, of_files),
+        *of_files,
         *_stopped(found, verdict),
         *_too_many(seen),
         *_good(verdict),
@@ -231,6 +232,17 @@ def _store(anchors: TrustAnchors) -> Iterable[Finding]:
             why="nothing can be trusted by it, and nothing was judged rightly",
             mend="apt install --reinstall ca-certificates",
         )
+
+
+def _audits(found: Iterable[tuple[ServiceAdapter, Facts]], of_files: Sequence[Finding]) -> Iterable[Finding]:
+    """What the adapters find odd, without what they tell by a file's name and is judged here by its content."""
+    gone = [finding.subject for finding in of_files if finding.code == "file-missing"]
+    for adapter, facts in found:
+        for finding in adapter.audit(facts):
+            by_name = finding.code.endswith(("-leaf-only", "-key-of-another"))
+            again = finding.code.endswith("-missing-file") and any(path in finding.seen for path in gone)
+            if not (by_name or again):
+                yield finding
 
 
 def _stopped(found: Iterable[tuple[ServiceAdapter, Facts]], verdict: Verdict) -> Iterable[Finding]:

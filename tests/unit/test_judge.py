@@ -179,7 +179,17 @@ def test_questions_for_one_and_two_key_families() -> None:
         (NAME, None, STRANGER),
         ("b.example", None, STRANGER),
     ]
-    assert [(q.server_name, q.family) for q in two.essential()] == [(None, "ecdsa"), (None, "rsa")]
+    assert [(q.server_name, q.family) for q in two.essential()] == [
+        (None, None),
+        (None, "ecdsa"),
+        (None, "rsa"),
+    ]
+    assert len(two.questions()) == 7
+    assert told(answered(served=rsa.served), two) == told(answered(served=LEAF.served), two) == []
+    assert told(answered(served=OLD.served), two) == ["leaf-differs"]
+    assert told(answered(served=rsa.served[:1]), two) == ["chain-incomplete"]
+    only_13 = answered(stage=Stage.HANDSHAKE, served=(), family="rsa", detail="tlsv1 alert protocol version")
+    assert told(only_13, two) == ["key-family-not-asked"]
     assert told(answered(served=rsa.served, family="rsa"), two) == []
     assert told(answered(served=LEAF.served, family="ecdsa"), two) == []
 
@@ -221,7 +231,7 @@ def looked(*answers: Answer, leaves: tuple[ExpectedLeaf, ...] = ()) -> Verdict:
 
 
 GONE = answered(stage=Stage.CONNECT, served=(), detail="refused")
-SNAKEOIL = answered(served=self_signed("debian").served)
+SNAKEOIL = answered(served=self_signed("debian", NAME).served)
 NEW = (ExpectedLeaf(LEAF.served),)
 COMPARED = [
     pytest.param(answered(), answered(), [], id="as-before"),
@@ -263,6 +273,21 @@ def test_the_forgotten_port() -> None:
         "dovecot 127.0.0.1:993 as mail.example.org",
     )
     assert "as on 3 others" in finding.expected
+
+
+def test_the_web_may_serve_another_certificate_to_whoever_gives_no_name() -> None:
+    https = Endpoint("apache", "127.0.0.1", 443, AppProtocol.HTTP, TlsMode.IMPLICIT)
+    www = LOWER.issue("www.example.org")
+    assert [
+        f.code for f in looked(answered(name=None), answered(https, www.served, name=None)).findings
+    ] == []
+
+
+def test_a_finding_is_told_once_for_many_endpoints() -> None:
+    ports = [replace(SMTP, port=port) for port in range(100, 130)]
+    [finding] = looked(*(answered(one, SNAKEOIL.chain) for one in ports)).findings
+    assert finding.subject.startswith("postfix 127.0.0.1:100, postfix 127.0.0.1:101, ")
+    assert finding.subject.endswith("postfix 127.0.0.1:123 and 6 more as mail.example.org")
 
 
 def test_a_finding_is_told_once_for_many_names() -> None:

@@ -119,7 +119,7 @@ def test_both_key_families() -> None:
     leaves = (*LEAVES, ExpectedLeaf(RSA.served))
     verdict = proven(Daemon((NEW, RSA)), leaves=leaves)
     assert verdict.proven, verdict.findings
-    assert {one.answer.tls_version for one in verdict.judged} == {"TLSv1.2"}
+    assert {one.answer.tls_version for one in verdict.judged} == {"TLSv1.2", "TLSv1.3"}
 
 
 @dataclass(frozen=True)

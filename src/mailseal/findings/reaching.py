@@ -41,6 +41,10 @@ REACHING = {
         "A kind of key that should be served is not",
         "A client that can use only this family of keys (ECDSA or RSA) finds no certificate for it.",
     ),
+    "key-family-not-asked": About(
+        "One kind of key could not be asked for by itself",
+        "With TLS 1.3 a client cannot insist on a kind of key by its ciphers, and the server speaks no TLS 1.2.",
+    ),
     "auth-before-tls": About(
         "Passwords are taken before TLS",
         "A stranger's connection is offered a login before TLS has started: passwords cross the network readable "

@@ -119,6 +119,13 @@ def _starttls(answer: Answer) -> Finding:
 def _handshake(answer: Answer) -> Finding:
     question, reason = answer.question, answer.detail
     old = "protocol version" in reason or "unsupported protocol" in reason
+    if question.family is not None and old:
+        return Finding(
+            "key-family-not-asked",
+            Severity.INFO,
+            asked(question),
+            seen=f"no TLS 1.2 ({reason}), by which alone one kind of key can be asked for",
+        )
     if question.family is not None and "handshake failure" in reason:
         return Finding(
             "key-family-missing",
@@ -161,9 +168,9 @@ def _auth(answer: Answer, around: Surroundings) -> Iterator[Finding]:
 
 
 def _served(answer: Answer, expected: Expectation, around: Surroundings) -> Iterator[Finding]:
-    wanted = expected.leaf(answer.question.family)
     try:
         facts = certificate_facts(answer.chain[0])
+        wanted = expected.leaf(answer.question.family or facts.key_family)
         yield from _differs(answer, expected, facts)
         yield from _chain(answer, wanted, around)
         yield from _fits(answer, expected, facts, around.now)

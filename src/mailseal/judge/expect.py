@@ -3,7 +3,8 @@
 Every endpoint is asked under each name that it should carry, and once
 without SNI where mail comes in: a sender on port 25 gives no name unless DANE
 tells it to (RFC 7672 section 8.1), so the default certificate must do. Where
-two key families should be served each is asked for by itself.
+two key families should be served each is asked for by itself, and once, under
+the first name, whatever a client of today would get.
 
 AUTH before TLS is only seen by a stranger: Dovecot counts a client with the
 server's own address as secured. So an IPv4 endpoint of this machine is asked
@@ -86,7 +87,10 @@ class Expectation:
         names: list[str | None] = [*self.names]
         if self.default_name or self.unnamed or not names:
             names.insert(0, None)
-        return tuple(Question(self.endpoint, name, family, source) for name in names for family in families)
+        wanted = [(name, family) for name in names for family in families]
+        if len(families) > 1:
+            wanted.insert(0, (names[0], None))
+        return tuple(Question(self.endpoint, name, family, source) for name, family in wanted)
 
     def essential(self, own_addresses: Iterable[str] = ()) -> tuple[Question, ...]:
         """The few that are asked again and again, to see that no old process answers any more."""

@@ -6,8 +6,9 @@ own; and under a name that has a certificate of its own, that one. What a
 process serves and what lies in the file differ where it was not reloaded.
 
 Mail endpoints should carry the name that Postfix goes by, or the host does.
-That name is a guess where no configured certificate is for it: then a
-mismatch is a warning, since mail may come in under another name.
+That name is a guess where no configured certificate is for it, and for a
+service whose own certificate is for other names: there a mismatch is a
+warning, since mail may be fetched under another name.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ def _endpoint(endpoint: Endpoint, pairs: Sequence[Pair], name: str, certain: boo
             names,
             default_name,
             leaves=_leaves(default),
-            guessed=not certain,
+            guessed=not certain or any(_is_for_others(pair, name) for pair in default),
             unnamed=True,
         )
     )
@@ -128,6 +129,14 @@ def _is_for(pair: Pair, name: str) -> bool:
     try:
         chain = pair.chain
         return bool(chain) and covers(chain[0], name) and not shape(chain).self_signed
+    except KeyMaterialError:
+        return False
+
+
+def _is_for_others(pair: Pair, name: str) -> bool:
+    try:
+        chain = pair.chain
+        return bool(chain) and not covers(chain[0], name) and not shape(chain).self_signed
     except KeyMaterialError:
         return False
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from mailseal.judge.answer import Surroundings, judge, level
 from mailseal.judge.expect import Expectation
 from mailseal.judge.words import asked, certificate, place
-from mailseal.model import Finding, KeyFamily, Severity, worst
+from mailseal.model import AppProtocol, Finding, KeyFamily, Severity, worst
 from mailseal.probes.base import Answer, Question
 from mailseal.probes.http import HttpQuestion
 
@@ -93,10 +93,13 @@ def verdict(judged: Iterable[Judged], seconds: float = 0.0) -> Verdict:
 
 def disagreement(judged: Sequence[Judged]) -> tuple[Finding, ...]:
     """Endpoints that answer the same name and key family with another certificate than most do."""
-    groups: dict[tuple[str | None, KeyFamily | None], list[Judged]] = {}
+    groups: dict[tuple[str | None, KeyFamily | None, bool], list[Judged]] = {}
     for one in judged:
         if one.answer.chain and "leaf-differs" not in one.errors:  # that one is told already, and better
-            groups.setdefault((one.question.server_name, one.question.family), []).append(one)
+            question = one.question
+            # Without a name the web's first site answers, which need not be the mail's.
+            web = question.server_name is None and question.endpoint.protocol is AppProtocol.HTTP
+            groups.setdefault((question.server_name, question.family, web), []).append(one)
     found: list[Finding] = []
     for group in groups.values():
         leaves: dict[str, list[Judged]] = {}
@@ -175,9 +178,11 @@ def _gathered(findings: Iterable[Finding]) -> list[Finding]:
             told.insert(0, "no name")
         suffix = f" as {_listed(told)}" if told else ""
         places.setdefault(replace(finding, subject=suffix), []).append(finding.subject)
-    return [replace(finding, subject=_listed(found) + finding.subject) for finding, found in places.items()]
+    return [
+        replace(finding, subject=_listed(found, 24) + finding.subject) for finding, found in places.items()
+    ]
 
 
-def _listed(words: Sequence[str]) -> str:
-    more = f" and {len(words) - 4} more" if len(words) > 4 else ""
-    return ", ".join(words[:4]) + more
+def _listed(words: Sequence[str], most: int = 4) -> str:
+    more = f" and {len(words) - most} more" if len(words) > most else ""
+    return ", ".join(words[:most]) + more
