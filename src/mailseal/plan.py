@@ -132,10 +132,12 @@ def _deployment(spec: CertificateSpec, seen: Observed, *, provisional: bool) -> 
             going_live.append((one.name, one.target.number))
             if one.name == spec.name:
                 kinds = {view.kind for view in seen.services}
+    if provisional:
+        kinds, going_live = {view.kind for view in seen.services}, []
     if not puts and not provisional:
         return None
     return Deploy(
-        _purpose(spec, generation),
+        _purpose(spec, None if provisional else generation),
         parents_first(tuple(puts)),
         tuple(sorted(kinds)),
         tuple(going_live),

@@ -76,7 +76,7 @@ ADVICE = {
     ),
     "externalAccountRequired": Advice(
         "this CA takes new accounts only with an external account binding",
-        "Get key ID and HMAC key from the CA and name them in [acme] (eab_kid, eab_hmac_key_file).",
+        "Get key ID and HMAC key from the CA and name them in [acme] (eab_key_id, eab_hmac_file).",
     ),
     "incorrectResponse": Advice(
         "another answer than ours was served for {name}",

@@ -41,9 +41,11 @@ def paragraph(finding: Finding, out: Output) -> list[str]:
     if finding.severity <= Severity.INFO and not finding.mend and not finding.why:
         folded = _fold(f"{finding.subject}  {finding.seen}".rstrip(), out.width - _HEAD)
         return [head + folded[0], *(" " * _HEAD + line for line in folded[1:])]
-    lines = [
-        f"{head}{out.paint(clean(finding.subject), Ink.BOLD)}  {out.paint(f'[{finding.code}]', Ink.DIM)}"
-    ]
+    *rest, last = _fold(f"{finding.subject}  [{finding.code}]", out.width - _HEAD)
+    subject, _, code = last.rpartition("[")
+    lines = [out.paint(line, Ink.BOLD) for line in rest]
+    lines.append(f"{out.paint(subject, Ink.BOLD)}{out.paint(f'[{code}', Ink.DIM)}")
+    lines = [head + lines[0], *(" " * _HEAD + line for line in lines[1:])]
     for label, text in (
         ("seen", finding.seen),
         ("expected", finding.expected),
