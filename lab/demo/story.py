@@ -127,13 +127,15 @@ class Story:
         self._turned_away(watch.told())
 
     def _turned_away(self, told: str) -> None:
-        """How long clients were without a port: nothing to be proud of or ashamed of, but told."""
+        """How long clients were without a port; told, not judged."""
         ports = json.loads(told.splitlines()[-1])
-        away = [f"{port} for {one['longest']:.1f} s" for port, one in ports.items() if one["turned_away"]]
+        away = [one["longest"] for one in ports.values() if one["turned_away"]]
         asked = sum(one["asked"] for one in ports.values())
-        self._page.say(
-            f"      Clients turned away in the meantime ({asked} asked): {', '.join(away) or 'none'}."
-        )
+        if away:
+            self._page.say(
+                f"Clients were turned away for {min(away):.0f} to {max(away):.0f} s at {len(away)} of {len(ports)} "
+                f"ports ({asked} were watched): until mailseal was sure, and had put everything back."
+            )
 
     def _goes_right(self, first: list[Seen]) -> None:
         page, stage = self._page, self._stage

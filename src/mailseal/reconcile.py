@@ -151,7 +151,7 @@ class Reconciler:
             tally.services = seen.services
             if not self._round(planned, seen, tally):
                 break
-            insist = False  # once is what a person asked for
+            insist = insist and not (tally.issued or tally.errors)  # one try is what a person asked for
         self._abandon_unused_challenge(tally)
         self._prove(tally)
         return self._report(tally)
