@@ -171,6 +171,20 @@ def _obstacles(wish: ServiceWish, facts: DovecotFacts) -> Iterator[Finding]:
             why="The last assignment wins, so Dovecot would not serve mailseal's certificate.",
             mend=f"remove the line at {setting.place}, then: mailseal apply",
         )
+    yield from _costly_filters(wish, facts)
+    if len(wish.certificates) > 2:
+        yield Finding(
+            "dovecot-third-key-type",
+            Severity.INFO,
+            facts.drop_in,
+            seen=f"{len(wish.certificates)} key types",
+            expected="two: Dovecot has one alternative certificate",
+            why="The third is served by the other services only.",
+        )
+
+
+def _costly_filters(wish: ServiceWish, facts: DovecotFacts) -> Iterator[Finding]:
+    """Filters for whose sake something is left out of our file."""
     for setting in _cleartext_filters(facts):
         yield Finding(
             "dovecot-cleartext-filter",
@@ -192,15 +206,6 @@ def _obstacles(wish: ServiceWish, facts: DovecotFacts) -> Iterator[Finding]:
             why="Dovecot would serve mailseal's second key type in that filter too, in place of its own certificate; "
             "so only the first key type is served.",
             mend=f"add both lines after {setting.place}, then: mailseal apply",
-        )
-    if len(wish.certificates) > 2:
-        yield Finding(
-            "dovecot-third-key-type",
-            Severity.INFO,
-            facts.drop_in,
-            seen=f"{len(wish.certificates)} key types",
-            expected="two: Dovecot has one alternative certificate",
-            why="The third is served by the other services only.",
         )
 
 

@@ -249,9 +249,6 @@ def test_a_site_bound_to_an_address_does_not_hide_ours() -> None:
         "blog": site("192.0.2.7:443", "ServerName blog.example.org", *TLS),
         "http": site("192.0.2.7:80 [2001:db8::7]:80", "ServerName blog.example.org"),
     }
-    written = texts(
-        ADAPTER.render(wish("mail.example.org"), observed(machine("debian12", "guide", sites=sites)))
-    )
     system = machine("debian12", sites=sites)
     for module in ("ssl.load", "socache_shmcb.load"):
         system.machine.put_link(f"/etc/apache2/mods-enabled/{module}", f"../mods-available/{module}")
