@@ -18,12 +18,14 @@ class Desired:
     """What should hold: the specs, which of them is served by default, by which services, and how names are shown.
 
     `challenges_by_apache`: Apache is asked to serve the challenge directory.
+    `submission`: Postfix is asked for the ports 587 and 465 where they are missing.
     """
 
     specs: tuple[CertificateSpec, ...]
     services: tuple[ServiceSettings, ...]
     challenge_directory: str
     challenges_by_apache: bool
+    submission: bool = False
 
     @property
     def default(self) -> CertificateSpec | None:
@@ -70,4 +72,5 @@ def desired(config: Config, *, challenges_by_apache: bool) -> Desired:
         services=tuple(settings(kind, table) for kind, table in tables if table.enabled),
         challenge_directory=f"{config.state.directory}/challenges",
         challenges_by_apache=challenges_by_apache,
+        submission=config.services.postfix.submission,
     )

@@ -87,7 +87,9 @@ class ConfigError(MailsealError):
 class SystemFault(MailsealError):
     """The machine refused an effect: a file, a process, a socket (`errno` where there is one)."""
 
-    def __init__(self, message: str, *, reason: str = "", errno: int | None = None, next_command: str = "") -> None:
+    def __init__(
+        self, message: str, *, reason: str = "", errno: int | None = None, next_command: str = ""
+    ) -> None:
         super().__init__(message, reason=reason, next_command=next_command)
         self.errno = errno
 

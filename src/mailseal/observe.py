@@ -150,7 +150,9 @@ def _view(
     first = adapter.render(
         ServiceWish(identifiers=identifiers, primary=wanted.primary, challenge=challenge), facts
     )
-    full = adapter.render(ServiceWish(files, identifiers, wanted.primary, challenge), facts)
+    full = adapter.render(
+        ServiceWish(files, identifiers, wanted.primary, challenge, submission=wanted.submission), facts
+    )
     sign: tuple[Wish, ...] = ()
     if challenge is not None:
         sign = (

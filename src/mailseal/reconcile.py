@@ -25,8 +25,7 @@ from mailseal.errors import ApplyFailed, ExitCode, KeyMaterialError, MailsealErr
 from mailseal.issuing import Issued, Issuing
 from mailseal.journal import Journal, Record
 from mailseal.judge.verdict import Verdict
-from mailseal.material import check_material
-from mailseal.model import Finding, Generation, KeyFiles, Severity
+from mailseal.model import Finding, Generation, Severity
 from mailseal.observe import Lineage, Observed, ServiceView, found_services, observe, observe_lineage
 from mailseal.plan import plan
 from mailseal.recover import Recovery
@@ -35,6 +34,7 @@ from mailseal.steps import Deploy, Issue, Plan
 from mailseal.stores.filesystem import LineageStore
 from mailseal.stores.state import Rejection, StateStore
 from mailseal.system import System
+from mailseal.vetting import vet
 
 NOTHING_CHANGED = 5.0  # seconds that a proof waits where no daemon was reloaded
 MOST_ROUNDS = 6  # challenge path, orders, deployment: more says that two wishes fight
@@ -250,35 +250,7 @@ class Reconciler:
         """Loads what will be served, as a daemon would; raises `KeyMaterialError`."""
         specs = {spec.name: spec for spec in self.wanted.specs}
         for name, number in step.generations:
-            generation = self.store.load(name, number)
-            for files, (key_type, facts) in zip(
-                self.store.generation_files(generation), generation.leaves, strict=True
-            ):
-                self._readable(files)
-                privkey, cert, chain = self.store.read_material(files)
-                check_material(
-                    privkey,
-                    cert,
-                    chain,
-                    identifiers=specs[name].sorted_identifiers if name in specs else facts.identifiers,
-                    now=self._system.clock.now(),
-                    anchors=self._anchors,
-                    key_type=key_type,
-                )
-
-    def _readable(self, files: KeyFiles) -> None:
-        """The five files are there, root's own, closed to others, and agree with each other."""
-        read = self._system.files.read
-        for path in (files.privkey, files.cert, files.chain, files.fullchain, files.combined):
-            found = self._system.files.stat(path)
-            if found is None or found.kind != "file" or found.mode & 0o077 or found.uid != 0:
-                raise KeyMaterialError(
-                    f"{path} is not a file that root alone can read",
-                    next_command="mailseal apply orders another",
-                )
-        fullchain = read(files.cert) + read(files.chain)
-        if read(files.fullchain) != fullchain or read(files.combined) != read(files.privkey) + fullchain:
-            raise KeyMaterialError(f"The files beside {files.privkey} do not belong together")
+            vet(self._system, self.store, self.store.load(name, number), specs.get(name), self._anchors)
 
     def _reject(self, step: Deploy, error: MailsealError) -> None:
         """A generation that was taken back is remembered, and tried again after a growing pause."""

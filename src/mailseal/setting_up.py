@@ -20,7 +20,7 @@ from mailseal.acme.jws import SigningKey
 from mailseal.apply import Say
 from mailseal.challenges.choosing import Choice
 from mailseal.challenges.forwarding import Forward, rules
-from mailseal.config.schema import Acme, Certificate, Config, Http01, Proof, Services
+from mailseal.config.schema import Acme, Certificate, Config, Http01, PostfixService, Proof, Services
 from mailseal.desired import desired
 from mailseal.engine import reconciler, way
 from mailseal.errors import UNCHANGED, UsageError
@@ -32,6 +32,8 @@ from mailseal.proposals import Proposal, propose
 from mailseal.reconcile import Report
 from mailseal.renewal import renewal_time
 from mailseal.services.base import Facts
+from mailseal.services.postfix_facts import PostfixFacts
+from mailseal.services.postfix_submission import missing_ports, sasl_works
 from mailseal.steps import Plan
 from mailseal.system import System
 
@@ -51,6 +53,16 @@ class Answers:
     webroot: str | None = None
     listen: str | None = None
     port: int | None = None
+    submission: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a look at the machine brought: the services, the names to propose, ports that could be added."""
+
+    facts: tuple[Facts, ...]
+    proposal: Proposal
+    submission_ports: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +84,8 @@ class SettingUp:
         self._path = path
         self._say = say
 
-    def draft(self, answers: Answers) -> Draft:
-        """Looks, and drafts. Raises `UsageError` or `ConfigError` with what stands in the way; changes nothing."""
+    def look(self) -> Found:
+        """Looks at the machine. Raises `UsageError` where it is set up already, or has no service; changes nothing."""
         files = self._system.files
         if files.stat(self._path) is not None:
             raise UsageError(
@@ -83,6 +95,11 @@ class SettingUp:
             )
         facts = self._services()
         proposal = propose(self._system, facts, self._system.dns())
+        return Found(facts, proposal, _submission_ports(facts))
+
+    def draft(self, found: Found, answers: Answers) -> Draft:
+        """Drafts. Raises `UsageError` or `ConfigError` with what stands in the way; changes nothing."""
+        facts, proposal = found.facts, found.proposal
         names = tuple(dict.fromkeys(_parsed(answers.names) or proposal.names))
         if not names:
             raise UsageError(
@@ -104,7 +121,7 @@ class SettingUp:
                 state=UNCHANGED,
                 next_command="read them, then the same command with --agree-tos",
             )
-        told = _told(config, facts, proposal, choice, terms, text, self._path)
+        told = _told(config, found, choice, terms, text, self._path)
         return Draft(config, facts, proposal, choice, told)
 
     def plan(self, draft: Draft) -> Plan:
@@ -217,24 +234,29 @@ def _config(answers: Answers, names: tuple[Identifier, ...]) -> Config:
     if answers.port:
         http01 = msgspec.structs.replace(http01, port=answers.port)
     proof = Proof(trust=answers.trust) if answers.trust else Proof()
-    return Config(acme=acme, certificate=(certificate,), http01=http01, proof=proof)
+    services = Services(postfix=PostfixService(submission=answers.submission))
+    return Config(acme=acme, certificate=(certificate,), http01=http01, services=services, proof=proof)
 
 
-def _told(
-    config: Config,
-    facts: tuple[Facts, ...],
-    proposal: Proposal,
-    choice: Choice,
-    terms: str,
-    text: str,
-    path: str,
-) -> tuple[str, ...]:
-    found = ", ".join(f"{one.kind} {'.'.join(map(str, one.version))}" for one in facts)
+def _submission_ports(facts: tuple[Facts, ...]) -> tuple[int, ...]:
+    """Which of 587 and 465 Postfix lacks although a login would work there."""
+    postfix = next((one for one in facts if isinstance(one, PostfixFacts)), None)
+    if postfix is None or not postfix.running or not sasl_works(postfix):
+        return ()
+    return missing_ports(postfix)
+
+
+def _told(config: Config, found: Found, choice: Choice, terms: str, text: str, path: str) -> tuple[str, ...]:
+    proposal = found.proposal
+    services = ", ".join(f"{one.kind} {'.'.join(map(str, one.version))}" for one in found.facts)
     names = ", ".join(identifier.unicode for identifier in config.specs()[0].sorted_identifiers)
-    lines = [f"Found       {found}", f"Names       {names}"]
+    lines = [f"Found       {services}", f"Names       {names}"]
     lines += [f"  left out  {line}" for line in proposal.left_out]
     if proposal.domains:
         lines.append(f"Mail for    {', '.join(proposal.domains)}")
+    if found.submission_ports and not config.services.postfix.submission:
+        ports = " and ".join(map(str, found.submission_ports))
+        lines.append(f"Submission  {ports} could be opened, since SASL works: --submission")
     lines += [f"CA          {config.acme.directory_url}"]
     if terms:
         lines.append(f"Terms       {terms} (agreed to by --agree-tos)")

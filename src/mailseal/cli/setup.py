@@ -10,7 +10,7 @@ from mailseal.cli.options import App, common
 from mailseal.errors import UNCHANGED, ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from mailseal.setting_up import Answers
+    from mailseal.setting_up import Answers, Found
 
 
 @click.command("setup")
@@ -48,15 +48,22 @@ if TYPE_CHECKING:
 @click.option(
     "--port", type=click.IntRange(1, 65535), help="For --http01 listener: the port that 80 is forwarded to."
 )
+@click.option("--submission", is_flag=True, help="Open 587 and 465 where they are missing and SASL works.")
 @common
 @click.pass_obj
 def setup(app: App, /, yes: bool, **flags: object) -> int:
     """Find the services, propose names, show the plan, ask, apply and prove."""
     from mailseal.setting_up import SettingUp
 
+    if not yes and not app.out.interactive:
+        raise UsageError(
+            "Nobody can be asked here",
+            next_command="mailseal setup --yes with the flags that differ (see --help)",
+        )
     answers = _answers(flags)
     work = SettingUp(app.system, app.config_path, app.out.progress)
-    draft = work.draft(answers)
+    found = work.look()
+    draft = work.draft(found, answers if yes else _asked(found, answers))
     for line in draft.told:
         app.out.result(line)
     from mailseal.cli.plan import show_plan
@@ -65,11 +72,6 @@ def setup(app: App, /, yes: bool, **flags: object) -> int:
     if not app.out.json_mode:
         show_plan(plan, app.out)
     if not yes:
-        if not app.out.interactive:
-            raise UsageError(
-                "Nobody can be asked here",
-                next_command="mailseal setup --yes with the flags that differ (see --help)",
-            )
         click.confirm("Do this?", abort=True, err=True)
     report = work.carry_out(draft)
     from mailseal.cli.apply import tell
@@ -80,6 +82,30 @@ def setup(app: App, /, yes: bool, **flags: object) -> int:
         for line in work.farewell(draft, report):
             app.out.result(line)
     return report.exit_code
+
+
+def _asked(found: Found, answers: Answers) -> Answers:
+    """The questions that no flag answered; a bare return takes what is proposed."""
+    from dataclasses import replace
+
+    if not answers.names:
+        proposed = " ".join(identifier.unicode for identifier in found.proposal.names)
+        said = click.prompt(
+            "Names for the certificate, separated by blanks", default=proposed or None, err=True
+        )
+        answers = replace(answers, names=tuple(said.replace(",", " ").split()))
+    if not answers.contacts:
+        domains = [domain for domain in found.proposal.domains if not domain.startswith("localhost")]
+        proposed = f"postmaster@{domains[0]}" if domains else ""
+        said = click.prompt("Mail address for the CA (- for none)", default=proposed or "-", err=True)
+        answers = replace(answers, contacts=() if said.strip() == "-" else (said.strip(),))
+    if found.submission_ports and not answers.submission:
+        ports = " and ".join(map(str, found.submission_ports))
+        answers = replace(
+            answers,
+            submission=click.confirm(f"SASL works. Open {ports} for mail clients?", default=False, err=True),
+        )
+    return answers
 
 
 def _answers(flags: dict[str, object]) -> Answers:

@@ -26,6 +26,7 @@ from mailseal.config.schema import (
     Config,
     Dns,
     Http01,
+    PostfixService,
     Proof,
     Service,
     Services,
@@ -46,7 +47,7 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "proof": Proof,
     "dns": Dns,
 }
-SERVICES: dict[str, type[Service]] = {"postfix": Service, "dovecot": Service, "apache": WebService}
+SERVICES: dict[str, type[Service]] = {"postfix": PostfixService, "dovecot": Service, "apache": WebService}
 _TOP = (*TABLES, "certificate", "services")
 _AT_LINE = re.compile(
     r"^(?P<what>.*?) \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$", re.S

@@ -248,10 +248,22 @@ class WebService(Service, frozen=True, kw_only=True):
     https_port: Annotated[Port, key("The port in place of 443.", expects="a port from 1 to 65535")] = 443
 
 
+class PostfixService(Service, frozen=True, kw_only=True):
+    """One instance of Postfix."""
+
+    submission: Annotated[
+        bool,
+        key(
+            "Whether the ports 587 and 465 are added to master.cf where they are missing and SASL works there "
+            "(only who has logged in may send). What master.cf has already is never changed."
+        ),
+    ] = False
+
+
 class Services(msgspec.Struct, frozen=True, kw_only=True):
     """The daemons."""
 
-    postfix: Service = Service()
+    postfix: PostfixService = PostfixService()
     dovecot: Service = Service()
     apache: WebService = WebService()
 

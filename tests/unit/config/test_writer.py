@@ -15,6 +15,7 @@ from mailseal.config import (
     Dns,
     Http01,
     Proof,
+    PostfixService,
     Service,
     Services,
     State,
@@ -53,6 +54,9 @@ _acme = st.builds(
     preferred_chain=_maybe(_texts),
 )
 _mail = st.builds(Service, enabled=st.booleans(), config_dir=_maybe(_paths), systemd_unit=_maybe(_words))
+_postfix = st.builds(
+    PostfixService, enabled=st.booleans(), config_dir=_maybe(_paths), submission=st.booleans()
+)
 _web = st.builds(WebService, web_root=_maybe(_paths), http_port=_ports, https_port=_ports)
 _key_types = st.sampled_from(
     [(KeyType.ECDSA_P256,), (KeyType.RSA_2048, KeyType.ECDSA_P384), (KeyType.ECDSA_P256, KeyType.RSA_4096)]
@@ -76,7 +80,7 @@ def configs(draw: st.DrawFn) -> Config:
         acme=draw(_acme),
         certificate=certificates,
         http01=http01,
-        services=draw(st.builds(Services, postfix=_mail, dovecot=_mail, apache=_web)),
+        services=draw(st.builds(Services, postfix=_postfix, dovecot=_mail, apache=_web)),
         state=draw(st.builds(State, directory=_paths)),
         proof=draw(st.builds(Proof, deadline=_seconds, timeout=_seconds)),
         dns=draw(st.builds(Dns, nameservers=_tuple(_addresses, max_size=2))),
