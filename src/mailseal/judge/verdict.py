@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 
 from mailseal.judge.answer import Surroundings, judge, level
 from mailseal.judge.expect import Expectation
-from mailseal.judge.words import asked, certificate, place
-from mailseal.model import AppProtocol, Finding, KeyFamily, Severity, worst
+from mailseal.judge.words import certificate, place
+from mailseal.model import AppProtocol, Endpoint, Finding, KeyFamily, Severity, worst
 from mailseal.probes.base import Answer, Question
 from mailseal.probes.http import HttpQuestion
 
@@ -100,23 +100,25 @@ def disagreement(judged: Sequence[Judged]) -> tuple[Finding, ...]:
             # Without a name the web's first site answers, which need not be the mail's.
             web = question.server_name is None and question.endpoint.protocol is AppProtocol.HTTP
             groups.setdefault((question.server_name, question.family, web), []).append(one)
-    found: list[Finding] = []
+    found: dict[tuple[Endpoint, str], Finding] = {}
     for group in groups.values():
         leaves: dict[str, list[Judged]] = {}
         for one in group:
             leaves.setdefault(one.fingerprint, []).append(one)
         usual = max(leaves.values(), key=lambda ones: (len(ones), ones[0].answer.chain[0]))
         for odd in leaves.values():
-            if odd is not usual:
-                found += [_odd_one(one, usual[0], len(usual)) for one in odd]
-    return tuple(_gathered(found))
+            for one in odd if odd is not usual else ():
+                found.setdefault(
+                    (one.question.endpoint, one.fingerprint), _odd_one(one, usual[0], len(usual))
+                )
+    return tuple(_gathered(found.values()))
 
 
 def _odd_one(one: Judged, usual: Judged, count: int) -> Finding:
     return Finding(
         "certificates-disagree",
         Severity.WARNING,
-        asked(one.question),
+        place(one.question.endpoint),
         seen=certificate(one.answer.chain[0]),
         expected=f"{certificate(usual.answer.chain[0])}, as on {count} other{'s' if count > 1 else ''}, "
         f"such as {place(usual.question.endpoint)}",
