@@ -17,15 +17,15 @@ listening addresses are asked, from this machine.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mailseal.chains import TrustAnchors
-from mailseal.judge.answer import Surroundings
-from mailseal.judge.expect import Expectation, ExpectedLeaf, PublicFile
+from mailseal.judge.expect import Expectation, ExpectedLeaf, PublicFile, expectations
+from mailseal.judge.surroundings import Surroundings
 from mailseal.judge.verdict import Judged, Verdict, assess, verdict
 from mailseal.judge.verdict import worse as _worse
-from mailseal.model import AppProtocol, Endpoint, Finding, Identifier, TlsMode
+from mailseal.model import Endpoint, Finding, Identifier
 from mailseal.probes import PATIENCE, ask_many
 from mailseal.probes.base import Question
 from mailseal.services.base import Facts
@@ -230,43 +230,9 @@ class Prover:
         return _worse(before, after)
 
 
-def expectations(
-    endpoints: Iterable[Endpoint],
-    identifiers: Iterable[Identifier],
-    *,
-    primary: str = "",
-    leaves: Sequence[ExpectedLeaf] = (),
-    public_file: PublicFile | None = None,
-    redirect: bool = False,
-) -> tuple[Expectation, ...]:
-    """The same for every endpoint: these names, these leaves; the web's part for web endpoints only."""
-    names = tuple(dict.fromkeys(_askable(identifier) for identifier in identifiers))
-    wanted = []
-    for endpoint in dict.fromkeys(endpoints):
-        clear = endpoint.tls is TlsMode.NONE
-        if clear and endpoint.protocol is not AppProtocol.HTTP:
-            continue
-        wanted.append(
-            Expectation(
-                endpoint,
-                names,
-                default_name="" if clear or endpoint.protocol is AppProtocol.HTTP else primary,
-                leaves=() if clear else tuple(leaves),
-                redirect=redirect and clear,
-                public_file=public_file if clear else None,
-            )
-        )
-    return tuple(wanted)
-
-
 def worse(before: Verdict, after: Verdict) -> tuple[Finding, ...]:
     """What worked before and does not now, or is served less well; see `mailseal.judge.verdict.worse`."""
     return _worse(before, after)
-
-
-def _askable(identifier: Identifier) -> str:
-    """A name that a client could ask for: for a wildcard any one below it."""
-    return f"mailseal{identifier.value[1:]}" if identifier.is_wildcard else identifier.value
 
 
 def _endpoints(facts: Sequence[Facts]) -> tuple[Endpoint, ...]:

@@ -196,7 +196,8 @@ def test_the_name_that_mail_goes_by(
 
 
 def test_a_guessed_name_is_a_warning() -> None:
-    from mailseal.judge.answer import Surroundings, judge
+    from mailseal.judge.answer import judge
+    from mailseal.judge.surroundings import Surroundings
     from mailseal.probes.base import Answer, Question, Stage
     from tests.support.certs import utc_now
 

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from mailseal.chains import TrustAnchors
-from mailseal.judge.answer import Surroundings, judge
+from mailseal.judge.answer import judge
 from mailseal.judge.expect import STRANGER, Expectation, ExpectedLeaf, PublicFile, source_for
+from mailseal.judge.surroundings import Surroundings
 from mailseal.judge.verdict import Verdict, assess, verdict, worse
 from mailseal.model import AppProtocol, Endpoint, KeyType, Severity, TlsMode
 from mailseal.probes.base import Answer, Question, Stage

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import pytest
 
 from mailseal.chains import TrustAnchors
-from mailseal.judge.expect import Expectation, ExpectedLeaf
+from mailseal.judge.expect import MANY, Expectation, ExpectedLeaf, expectations
 from mailseal.judge.verdict import Verdict
 from mailseal.model import AppProtocol, Endpoint, Identifier, KeyType, TlsMode
-from mailseal.prove import Prover, expectations, look, prove
+from mailseal.prove import Prover, look, prove
 from mailseal.system.local import LocalSystem
 from tests.support.certs import Ca, Issued
 from tests.support.servers import hang_up, server_context
@@ -188,3 +188,14 @@ def test_expectations_leave_out_what_has_no_tls_and_ask_below_wildcards() -> Non
     assert wanted[0].redirect and not wanted[1].redirect
     assert wanted[0].leaves == ()
     assert wanted[1].names == (NAME, "mailseal.example.org")
+
+
+def test_of_very_many_names_each_is_asked_at_every_service() -> None:
+    ports = [Endpoint("postfix", "127.0.0.1", port, AppProtocol.SMTP, TlsMode.STARTTLS) for port in (25, 587)]
+    imaps = Endpoint("dovecot", "127.0.0.1", 993, AppProtocol.IMAP, TlsMode.IMPLICIT)
+    names = [f"n{number}.example.org" for number in range(100)]
+    wanted = expectations([*ports, imaps], [Identifier.parse(name) for name in names], primary=names[0])
+    asked = {one.endpoint.port: set(one.names) for one in wanted}
+    assert asked[993] == asked[25] | asked[587] == set(names)
+    assert asked[25] & asked[587] == set(names[:MANY])
+    assert len(asked[25]) == len(asked[587]) == MANY + (100 - MANY) // 2

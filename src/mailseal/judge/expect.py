@@ -15,15 +15,16 @@ not judged (`asked_as_stranger`).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from mailseal.certificates import key_family
-from mailseal.model import AppProtocol, Endpoint, KeyFamily, TlsMode
+from mailseal.model import AppProtocol, Endpoint, Identifier, KeyFamily, TlsMode
 from mailseal.probes.base import Question
 from mailseal.probes.http import HttpQuestion
 
 STRANGER = "127.0.0.2"
+MANY = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,47 @@ class Expectation:
                 yield HttpQuestion(self.endpoint, name, None, source, path="/")
             if self.public_file is not None:
                 yield HttpQuestion(self.endpoint, name, None, source, path=self.public_file.path)
+
+
+def expectations(
+    endpoints: Iterable[Endpoint],
+    identifiers: Iterable[Identifier],
+    *,
+    primary: str = "",
+    leaves: Sequence[ExpectedLeaf] = (),
+    public_file: PublicFile | None = None,
+    redirect: bool = False,
+) -> tuple[Expectation, ...]:
+    """The same for every endpoint: these names, these leaves; the web's part for web endpoints only.
+
+    Of more than `MANY` names each is asked at every service, but not on each of its ports and addresses:
+    a hundred names on twenty ports would keep the daemons busy for minutes.
+    """
+    names = tuple(dict.fromkeys(askable(identifier.value) for identifier in identifiers))
+    groups: dict[tuple[str, bool], list[Endpoint]] = {}
+    for endpoint in dict.fromkeys(endpoints):
+        clear = endpoint.tls is TlsMode.NONE
+        if not clear or endpoint.protocol is AppProtocol.HTTP:
+            groups.setdefault((endpoint.service, clear), []).append(endpoint)
+    return tuple(
+        Expectation(
+            endpoint,
+            names[:MANY] + names[MANY + place :: len(group)],
+            default_name="" if endpoint.protocol is AppProtocol.HTTP else primary,
+            leaves=() if clear else tuple(leaves),
+            redirect=redirect and clear,
+            public_file=public_file if clear else None,
+        )
+        for (_, clear), group in groups.items()
+        for place, endpoint in enumerate(group)
+    )
+
+
+def askable(name: str) -> str:
+    """A name that a client could ask for: below a wildcard, in both ways of writing it; any other as it is."""
+    if name.startswith("*."):
+        return f"mailseal{name[1:]}"
+    return f"mailseal{name}" if name.startswith(".") else name
 
 
 def source_for(address: str, own_addresses: Iterable[str] = ()) -> str | None:

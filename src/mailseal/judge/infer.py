@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from mailseal.certificates import covers
 from mailseal.chains import shape
 from mailseal.errors import KeyMaterialError
-from mailseal.judge.expect import Expectation, ExpectedLeaf
+from mailseal.judge.expect import Expectation, ExpectedLeaf, askable
 from mailseal.judge.files import Pair
 from mailseal.model import AppProtocol, Endpoint, KeyFamily, TlsMode
 from mailseal.services.base import Facts
@@ -80,7 +80,7 @@ def _endpoint(endpoint: Endpoint, pairs: Sequence[Pair], name: str, certain: boo
     wanted = []
     named: set[str] = set()
     for group, files in [*_groups([*here, *general]).items()][:NAMES_ASKED]:
-        asked = tuple(_askable(one) for one in group if _can_be_asked(one))
+        asked = tuple(askable(one) for one in group if _can_be_asked(one))
         if asked:
             named.update(asked)
             wanted.append(Expectation(endpoint, asked, leaves=_leaves(files), unnamed=False))
@@ -143,10 +143,3 @@ def _is_for_others(pair: Pair, name: str) -> bool:
 
 def _can_be_asked(name: str) -> bool:
     return "." in name.strip("*.") and "?" not in name and ":" not in name
-
-
-def _askable(name: str) -> str:
-    """A name below a wildcard, in both ways of writing it; any other as it is."""
-    if name.startswith("*."):
-        return f"mailseal{name[1:]}"
-    return f"mailseal{name}" if name.startswith(".") else name
