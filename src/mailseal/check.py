@@ -18,14 +18,14 @@ import errno
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from mailseal import services
-from mailseal.certificates import read_pem
+from mailseal import engine, services
 from mailseal.chains import SYSTEM_STORE, TrustAnchors, anchor_count
+from mailseal.challenges.choosing import Way
 from mailseal.config.schema import Config
 from mailseal.desired import desired
 from mailseal.dns.lookup import addresses
-from mailseal.errors import MailsealError, SystemFault
-from mailseal.judge.expect import Expectation, ExpectedLeaf
+from mailseal.errors import ChallengeError, MailsealError, SystemFault
+from mailseal.judge.expect import Expectation
 from mailseal.judge.files import Pair, PemFile, full_chain_beside, judge_pair
 from mailseal.judge.infer import Seen, infer, mail_name, names_asked, unasked
 from mailseal.judge.verdict import Verdict
@@ -127,22 +127,19 @@ def check_machine(
 
 def configured_prover(system: System, config: Config) -> Prover:
     """What a configuration wishes for: its default certificate's names everywhere, and what is issued, served."""
-    wanted = desired(config, challenges_by_apache=False)
-    spec, store = wanted.default, LineageStore(system, config.state.directory)
-    number = store.current_number(spec.name) if spec else None
-    leaves: tuple[ExpectedLeaf, ...] = ()
-    if spec is not None and number is not None:
-        files = store.generation_files(store.load(spec.name, number))
-        leaves = tuple(ExpectedLeaf(read_pem(system.files.read(one.fullchain))) for one in files)
-    trust = config.proof.trust
-    return Prover(
-        system,
-        system_anchors(system) if trust == "system" else TrustAnchors(trust, system.files.read(trust)),
-        spec.sorted_identifiers if spec else (),
-        primary=wanted.primary,
-        leaves=leaves,
-        timeout=config.proof.timeout,
-    )
+    try:
+        by_apache = engine.way(system, config).way is Way.APACHE
+    except ChallengeError:
+        by_apache = False
+    wanted = desired(config, challenges_by_apache=by_apache)
+    store = LineageStore(system, config.state.directory)
+    number = store.current_number(wanted.default.name) if wanted.default else None
+    generation = store.load(wanted.default.name, number) if wanted.default and number is not None else None
+    if generation is None:
+        wanted = replace(
+            wanted, challenges_by_apache=False
+        )  # nothing is served yet, and nothing is amiss in that
+    return engine.prover(system, config, wanted, generation)
 
 
 def _services(

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from mailseal.apply import Say
 from mailseal.certificates import read_pem
-from mailseal.chains import SYSTEM_STORE, TrustAnchors
+from mailseal.chains import SYSTEM_STORE, TrustAnchors, anchor_count
 from mailseal.challenges.base import Solver
 from mailseal.challenges.choosing import Choice, Way, Wished, choose, solver_of
 from mailseal.config.schema import Config
-from mailseal.desired import SIGN, SIGN_TEXT, desired
-from mailseal.errors import ChallengeError
+from mailseal.desired import SIGN, SIGN_TEXT, Desired, desired
+from mailseal.errors import ChallengeError, ConfigError, SystemFault
 from mailseal.judge.expect import ExpectedLeaf, PublicFile
 from mailseal.model import CHALLENGE_PREFIX, Generation, Identifier
 from mailseal.prove import Prover
@@ -41,7 +41,24 @@ def anchors(system: System, config: Config) -> TrustAnchors:
     """The roots that certificates are judged by: the system's, or the configuration's own."""
     if config.proof.trust == "system":
         return TrustAnchors("the system's store", system.files.read(SYSTEM_STORE))
-    return TrustAnchors(config.proof.trust, system.files.read(config.proof.trust))
+    return roots(system, config.proof.trust, "[proof] trust")
+
+
+def roots(system: System, path: str, key: str) -> TrustAnchors:
+    """The roots in a file that a key of the configuration names. Raises `ConfigError` where it holds none."""
+    found, reason = b"", ""
+    try:
+        found = system.files.read(path)
+    except SystemFault as error:
+        reason = error.reason
+    anchors = TrustAnchors(path, found)
+    if anchor_count(anchors):
+        return anchors
+    raise ConfigError(
+        f"No roots can be read from {path}",
+        faults=(f"{key} names it: {reason or 'it holds no certificate in PEM'}",),
+        next_command="name a file that holds root certificates in PEM, or name none for the system's store",
+    )
 
 
 def reconciler(system: System, config: Config, say: Say) -> Reconciler:
@@ -54,39 +71,41 @@ def reconciler(system: System, config: Config, say: Say) -> Reconciler:
         problem = error
     wanted = desired(config, challenges_by_apache=choice is not None and choice.way is Way.APACHE)
     trusted = anchors(system, config)
+    if config.acme.ca_file is not None:
+        roots(system, config.acme.ca_file, "[acme] ca_file")
 
     def make_solver() -> Solver:
         if choice is None:
             raise problem or ChallengeError("There is no way to answer http-01 here")
         return solver_of(choice, wished(config), system, directory=wanted.challenge_directory)
 
-    store = LineageStore(system, config.state.directory)
-
-    def prover(generation: Generation | None) -> Prover:
-        spec = wanted.default
-        return Prover(
-            system,
-            trusted,
-            spec.sorted_identifiers if spec else (),
-            primary=wanted.primary,
-            leaves=_leaves(system, store, generation) if generation else (),
-            public_file=PublicFile(f"{CHALLENGE_PREFIX}{SIGN}", SIGN_TEXT)
-            if wanted.challenges_by_apache
-            else None,
-            redirect=generation is not None and wanted.challenges_by_apache,
-            deadline_seconds=config.proof.deadline,
-            timeout=config.proof.timeout,
-        )
-
     return Reconciler(
         system,
         config,
         wanted,
         make_solver=make_solver,
-        prover=prover,
+        prover=lambda generation: prover(system, config, wanted, generation),
         rehearser=Rehearsals(system, f"{config.state.directory}/state", wanted.services, wanted.primary, say),
         anchors=trusted,
         say=say,
+    )
+
+
+def prover(system: System, config: Config, wanted: Desired, generation: Generation | None) -> Prover:
+    """What asks the endpoints for this wish; with a generation, whether they serve it."""
+    spec, store = wanted.default, LineageStore(system, config.state.directory)
+    return Prover(
+        system,
+        anchors(system, config),
+        spec.sorted_identifiers if spec else (),
+        primary=wanted.primary,
+        leaves=_leaves(system, store, generation) if generation else (),
+        public_file=PublicFile(f"{CHALLENGE_PREFIX}{SIGN}", SIGN_TEXT)
+        if wanted.challenges_by_apache
+        else None,
+        redirect=generation is not None and wanted.challenges_by_apache,
+        deadline_seconds=config.proof.deadline,
+        timeout=config.proof.timeout,
     )
 
 

@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 
 from lab import image
+from lab.ca import Pebble
 from lab.host import Host
+from lab.world import World
 from mailseal.check import OUTSIDE
 from tests.lab.by_hand import ARCHIVE, DROP_IN, LIVE, NAME, STORE, put, reload_all, set_up
+from tests.lab.job import setup
 from tests.support.certs import Ca, utc_now
 
 pytestmark = pytest.mark.parametrize("release", image.RELEASES)
@@ -168,3 +171,17 @@ def test_from_outside(mail: Host) -> None:
     closed = {port for port, _, _ in OUTSIDE} - {port for _, port in mail.listening()}
     told = [f["seen"] for f in report["findings"] if f["code"] == "port-closed"]
     assert told == ([f"no connection to the ports {', '.join(map(str, sorted(closed)))}"] if closed else [])
+
+
+def test_with_a_configuration_what_it_wishes_for_holds(world: World, pebble: Pebble, mail: Host) -> None:
+    setup(mail, pebble)
+    status, report = check(mail)
+    assert (status, bad(report)) == (0, {})
+    assert good_ports(report) >= {25, 143, 993, 443, 80}
+    mail.sh(
+        "postconf -e smtpd_tls_chain_files=; postfix reload; sleep 0.3; chmod 0000 /var/lib/mailseal/challenges"
+    )
+    status, report = check(mail)
+    assert status == 1
+    assert "challenge-not-served" in bad(report)
+    assert {"starttls-missing", "starttls-refused", "handshake-failed", "leaf-differs"} & set(bad(report))
