@@ -21,7 +21,7 @@ from mailseal.challenges.names import name_findings
 from mailseal.config.schema import Config
 from mailseal.desired import Desired
 from mailseal.detach import Return, hand_back, returns
-from mailseal.errors import ApplyFailed, ExitCode, KeyMaterialError, MailsealError
+from mailseal.errors import UNCHANGED, ApplyFailed, ExitCode, KeyMaterialError, MailsealError
 from mailseal.issuing import Issued, Issuing
 from mailseal.journal import Journal, Record
 from mailseal.judge.verdict import Verdict
@@ -115,7 +115,23 @@ class Reconciler:
     def run(self, *, insist: bool) -> Report:
         """Works until nothing is left to do. `insist`: a person asks, so backoffs of ours are over."""
         with self.lock():
-            return self._run(insist)
+            return self.run_locked(insist=insist)
+
+    def run_locked(self, *, insist: bool) -> Report:
+        """As `run`, for whoever holds the lock already and did something of its own under it."""
+        tally = _Tally()
+        self._recover(tally)
+        try:
+            self._work(tally, insist)
+        except (Exception, KeyboardInterrupt) as stopped:
+            if isinstance(stopped, MailsealError):
+                tally.errors.append(stopped)
+            self._abandon_unused_challenge(tally, str(stopped) or "interrupted")
+            raise
+        if tally.errors:
+            self._abandon_unused_challenge(tally, "no certificate could be obtained")
+        self._prove(tally)
+        return self._report(tally)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -140,9 +156,7 @@ class Reconciler:
             transactions.take_up(services)
         return tuple(one.path for one in planned if one.wanted is None)
 
-    def _run(self, insist: bool) -> Report:
-        tally = _Tally()
-        self._recover(tally)
+    def _work(self, tally: _Tally, insist: bool) -> None:
         self._refresh(insist)
         for _ in range(MOST_ROUNDS):
             seen = self.look(insist=insist)
@@ -152,9 +166,6 @@ class Reconciler:
             if not self._round(planned, seen, tally):
                 break
             insist = insist and not (tally.issued or tally.errors)  # one try is what a person asked for
-        self._abandon_unused_challenge(tally)
-        self._prove(tally)
-        return self._report(tally)
 
     def _plan(self, seen: Observed, insist: bool) -> Plan:
         now = self._system.clock.now()
@@ -289,13 +300,29 @@ class Reconciler:
             [observe_lineage(self._system, self.store, self.states, spec, insist=insist) for spec in specs]
         )
 
-    def _abandon_unused_challenge(self, tally: _Tally) -> None:
-        """A machine that has no certificate of ours keeps nothing of a run that failed."""
-        if not tally.errors or any(self.store.current_number(spec.name) for spec in self.wanted.specs):
-            return
-        for record in reversed(tally.challenge_records):
-            self._transactions().restore(record, self._services(), "no certificate could be obtained")
-            self.journal.uncommit(record)
+    def _abandon_unused_challenge(self, tally: _Tally, why: str) -> None:
+        """A machine that has no certificate of ours keeps nothing of a run that failed; the errors tell its state."""
+        stays = any(self.store.current_number(spec.name) for spec in self.wanted.specs)
+        told = "What is served stays as it is." if stays else UNCHANGED
+        for record in () if stays else tuple(reversed(tally.challenge_records)):
+            undone = self._transactions().restore(record, self._services(), why)
+            left = (*undone.left, *(f"{path} ({reason})" for path, reason in undone.failed))
+            told = "Every file is as it was before."
+            if left:
+                told = f"Could not be taken back: {', '.join(left)}; mailseal detach does it later."
+            tally.done = [line for line in tally.done if line != record.purpose]
+            try:
+                if not left:
+                    self.journal.uncommit(record)
+            except (
+                MailsealError
+            ) as fault:  # a baseline that names a path which is as it was found does no harm
+                self._say(str(fault))
+        for error in tally.errors:
+            if error.state in ("", UNCHANGED):
+                error.state = told
+            elif not stays and tally.challenge_records and told not in error.state:
+                error.state = f"{error.state} {told}"
 
     def _prove(self, tally: _Tally) -> None:
         """The state as it is at the end; a daemon that still serves an older generation of ours is reloaded."""
@@ -317,7 +344,7 @@ class Reconciler:
 
     def _stale(self, verdict: Verdict, served: Generation) -> tuple[str, ...]:
         """The services of which an endpoint serves an older generation of the same lineage."""
-        older = set()
+        older: set[str] = set()
         for number in self.store.numbers(served.lineage):
             if number != served.number:
                 older |= self.store.load(served.lineage, number).fingerprints()

@@ -1,15 +1,19 @@
 """Setting up: find what is there, draft a configuration, show what it would do, do it, say what to tell people.
 
-Nothing is written before `carry_out`; when that fails and no certificate was
-obtained, the configuration file that was written goes away again and the
-machine is as it was. The CA's terms are agreed to only by a flag, never by
-being asked nicely.
+Nothing is written before `carry_out`; when that ends without a certificate
+that is served, however it ends, the configuration file that was written goes
+away again and the machine is as it was. Only the account at the CA and an order
+that can be taken up again stay, under mailseal's own folder. The CA's terms are
+agreed to only by a flag, never by being asked nicely.
 """
 
 from __future__ import annotations
 
 import asyncio
 import posixpath
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import msgspec
@@ -20,10 +24,10 @@ from mailseal.acme.jws import SigningKey
 from mailseal.apply import Say
 from mailseal.challenges.choosing import Choice
 from mailseal.challenges.forwarding import Forward, rules
-from mailseal.config.schema import Acme, Certificate, Config, Http01, PostfixService, Proof, Services
+from mailseal.config.schema import Acme, Certificate, Config, Http01, PostfixService, Proof, Services, State
 from mailseal.desired import desired
-from mailseal.engine import reconciler, way
-from mailseal.errors import UNCHANGED, UsageError
+from mailseal.engine import anchors, reconciler, roots, way
+from mailseal.errors import UNCHANGED, ConfigError, MailsealError, UsageError, Waiting
 from mailseal.issuers.keys import new_key
 from mailseal.model import AppProtocol, Identifier, KeyType, TlsMode
 from mailseal.observe import found_services
@@ -86,19 +90,20 @@ class SettingUp:
 
     def look(self) -> Found:
         """Looks at the machine. Raises `UsageError` where it is set up already, or has no service; changes nothing."""
-        files = self._system.files
-        if files.stat(self._path) is not None:
-            raise UsageError(
-                f"{self._path} is there already",
-                state=UNCHANGED,
-                next_command="edit it, then mailseal plan and mailseal apply; or move it away for a new setup",
-            )
-        facts = self._services()
-        proposal = propose(self._system, facts, self._system.dns())
-        return Found(facts, proposal, _submission_ports(facts))
+        with _nothing_changes():
+            if self._system.files.stat(self._path) is not None:
+                with self._system.lock(State().lock):  # a setup that is at work just now is told as that
+                    self._refuse_present()
+            facts = self._services()
+            proposal = propose(self._system, facts, self._system.dns())
+            return Found(facts, proposal, _submission_ports(facts))
 
     def draft(self, found: Found, answers: Answers) -> Draft:
         """Drafts. Raises `UsageError` or `ConfigError` with what stands in the way; changes nothing."""
+        with _nothing_changes():
+            return self._draft(found, answers)
+
+    def _draft(self, found: Found, answers: Answers) -> Draft:
         facts, proposal = found.facts, found.proposal
         names = tuple(dict.fromkeys(_parsed(answers.names) or proposal.names))
         if not names:
@@ -111,7 +116,10 @@ class SettingUp:
         self._refuse_managed(names)
         config = _config(answers, names)
         text = configuration.render(config)
-        config = configuration.load(text, self._path)
+        config = _loaded(text, self._path)
+        anchors(self._system, config)
+        if config.acme.ca_file is not None:
+            roots(self._system, config.acme.ca_file, "--ca-file")
         choice = way(self._system, config)
         terms = self._terms(config)
         if terms and not answers.agree_tos:
@@ -126,26 +134,55 @@ class SettingUp:
 
     def plan(self, draft: Draft) -> Plan:
         """What carrying it out would do."""
-        return reconciler(self._system, draft.config, self._say).plan()
+        with _nothing_changes():
+            return reconciler(self._system, draft.config, self._say).plan()
 
     def carry_out(self, draft: Draft) -> Report:
-        """Writes the configuration and applies it; takes the file away again when nothing came of it."""
+        """Writes the configuration and applies it; takes the file away again when nothing came of it.
+
+        Raises what stopped it, `Waiting` where the CA does not take an order yet.
+        """
+        working = reconciler(self._system, draft.config, self._say)
+        with _nothing_changes(), working.lock():
+            self._refuse_present()  # looked at again, now that nobody else is at work
+            with self._written(draft.config) as keep:
+                report = working.run_locked(insist=True)
+                if any(lineage.current is not None for lineage in report.lineages):
+                    keep()
+                elif not report.errors:
+                    raise Waiting(
+                        "There is no certificate yet",
+                        reason="; ".join(report.waits),
+                        state=UNCHANGED,
+                        next_command="the same command then",
+                    )
+        return report
+
+    @contextmanager
+    def _written(self, config: Config) -> Iterator[Callable[[], None]]:
+        """The configuration file, with its folder; gone again at the end if nobody said to keep it."""
         files = self._system.files
         folder = posixpath.dirname(self._path)
         made_folder = files.stat(folder) is None
-        if made_folder:
-            files.mkdir(folder, mode=0o755)
-        files.replace(self._path, configuration.render(draft.config).encode(), mode=0o644)
-        working = reconciler(self._system, draft.config, self._say)
-        report: Report | None = None
+        kept: list[bool] = []
         try:
-            report = working.run(insist=True)
+            if made_folder:
+                files.mkdir(folder, mode=0o755)
+            files.replace(self._path, configuration.render(config).encode(), mode=0o644)
+            yield lambda: kept.append(True)
         finally:
-            if report is None or (report.errors and not any(x.current is not None for x in report.lineages)):
+            if not kept:
                 files.remove(self._path)
-                if made_folder:
+                if made_folder and files.stat(folder) is not None and not files.listdir(folder):
                     files.rmdir(folder)
-        return report
+
+    def _refuse_present(self) -> None:
+        if self._system.files.stat(self._path) is not None:
+            raise UsageError(
+                f"{self._path} is there already",
+                state=UNCHANGED,
+                next_command="edit it, then mailseal plan and mailseal apply; or move it away for a new setup",
+            )
 
     def farewell(self, draft: Draft, report: Report) -> list[str]:
         """What to type into mail clients, when it is renewed, what to keep open, what was not proven."""
@@ -201,13 +238,39 @@ class SettingUp:
         return asyncio.run(ask())
 
 
+@contextmanager
+def _nothing_changes() -> Iterator[None]:
+    """Errors that do not know of a state come from where nothing was changed yet, or everything was taken back."""
+    try:
+        yield
+    except MailsealError as error:
+        error.state = error.state or UNCHANGED
+        raise
+
+
+def _loaded(text: str, path: str) -> Config:
+    """The draft, held to the rules of the file that it will be. Raises `ConfigError` that tells of the answers."""
+    try:
+        return configuration.load(text, path)
+    except ConfigError as error:
+        raise ConfigError(
+            "These answers make no configuration that could be followed:",
+            faults=tuple(re.sub(r"^line \d+, ", "", fault) for fault in error.faults),
+            next_command="the same command with that mended (mailseal setup --help tells the flags)",
+        ) from error
+
+
 def _parsed(texts: tuple[str, ...]) -> tuple[Identifier, ...]:
     found = []
     for text in texts:
         try:
             found.append(Identifier.parse(text))
         except ValueError as error:
-            raise UsageError(f"--name {text}: {error}", state=UNCHANGED) from error
+            raise UsageError(
+                f"--name {text} is no name for a certificate",
+                reason=str(error),
+                next_command="the same command with the name mended, such as --name mail.example.org",
+            ) from error
     return tuple(found)
 
 
@@ -223,14 +286,14 @@ def _config(answers: Answers, names: tuple[Identifier, ...]) -> Config:
         key_types = tuple(KeyType(text) for text in answers.key_types) or (KeyType.ECDSA_P256,)
     except ValueError as error:
         raise UsageError(
-            f"--key-type: {error}", state=UNCHANGED, next_command=f"one of {', '.join(KeyType)}"
+            f"--key-type: {error}", state=UNCHANGED, next_command=f"take one of {', '.join(KeyType)}"
         ) from error
     certificate = Certificate(
         name="mail", identifiers=tuple(name.value for name in names), key_types=key_types
     )
     http01 = Http01(webroot=answers.webroot, listen=answers.listen)
     if answers.http01:
-        http01 = msgspec.structs.replace(http01, method=answers.http01)  # type: ignore[arg-type]
+        http01 = msgspec.structs.replace(http01, method=answers.http01)
     if answers.port:
         http01 = msgspec.structs.replace(http01, port=answers.port)
     proof = Proof(trust=answers.trust) if answers.trust else Proof()
