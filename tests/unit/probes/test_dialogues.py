@@ -295,15 +295,27 @@ def test_what_goes_wrong_is_an_answer(
     assert not answer.ok
 
 
-def test_nobody_listens() -> None:
+@pytest.mark.parametrize("tls", TlsMode)
+@pytest.mark.parametrize("protocol", AppProtocol)
+def test_every_protocol_has_a_probe_and_answers_where_nobody_listens(
+    protocol: AppProtocol, tls: TlsMode
+) -> None:
     async def run() -> Answer:
         async with scripted([]) as server:
-            endpoint = server.endpoint(AppProtocol.SMTP, TlsMode.STARTTLS)
+            endpoint = server.endpoint(protocol, tls)
         return await ask(Question(endpoint), LocalSystem().network, 2.0)
 
     answer = asyncio.run(run())
     assert answer.stage is Stage.CONNECT
     assert "refused" in answer.detail
+
+
+@pytest.mark.parametrize("protocol", AppProtocol)
+def test_every_probe_answers_what_hangs_up_or_is_silent(protocol: AppProtocol) -> None:
+    for acts, timeout in (([HANG_UP], 5.0), ([], 0.2)):
+        answer, _ = put(acts, protocol, TlsMode.NONE, timeout=timeout)
+        assert answer.stage is Stage.GREETING
+        assert answer.detail
 
 
 def test_the_source_address_is_another() -> None:
