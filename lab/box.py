@@ -39,7 +39,7 @@ ENVIRONMENT = {
     "PYTHONDONTWRITEBYTECODE": "1",
 }
 
-_SNAPSHOT = """
+SNAPSHOT = """
 import grp, hashlib, os, pwd, stat, sys
 
 def tell(path):
@@ -230,7 +230,7 @@ class Box(ABC):
 
     def snapshot(self, *paths: str) -> dict[str, str]:
         """Every file under `paths`: type, mode, owner, and content's hash or link's target. For before and after."""
-        told = self.run(["/usr/bin/python3", "-I", "-c", _SNAPSHOT, *paths], timeout=120).stdout
+        told = self.run(["/usr/bin/python3", "-I", "-c", SNAPSHOT, *paths], timeout=120).stdout
         return dict(line.rsplit("|", 1) for line in told.splitlines())
 
     def __enter__(self) -> Self:

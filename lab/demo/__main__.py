@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from lab.demo.here import Here
 from lab.demo.namespaces import Namespaces
 from lab.demo.page import Page
 from lab.demo.stage import Stage
@@ -22,11 +23,18 @@ def main() -> int:
     """The exit status."""
     parser = argparse.ArgumentParser(prog="script/demo", description="The main job, on real daemons, proven.")
     parser.add_argument("--release", choices=RELEASES, help="the Debian to show it on (else this machine's)")
+    parser.add_argument(
+        "--here",
+        action="store_true",
+        help="no namespaces: private instances on high ports of this machine's loopback",
+    )
     asked = parser.parse_args()
     page = Page()
     try:
-        with _stage(asked.release) as stage:
+        with Here() if asked.here else _namespaces(asked.release) as stage:
             Story(stage, page).tell()
+            if isinstance(stage, Here):
+                _unchanged(stage, page)
     except Unavailable as why:
         print(why, file=sys.stderr)
         return 2
@@ -39,8 +47,23 @@ def main() -> int:
     return 0
 
 
-def _stage(release: str | None) -> Stage:
-    require("debootstrap", "openssl")
+def _unchanged(stage: Here, page: Page) -> None:
+    """The last act of --here: the machine itself."""
+    page.heading("7. This machine")
+    changes, before = list(stage.changes()), stage.machine
+    page.claim(
+        not changes,
+        f"Nothing of it changed: {len(before.packages)} packages, {len(before.files)} files of /etc, "
+        f"{len(before.listening)} listening sockets are as before.",
+        "\n".join(changes),
+    )
+
+
+def _namespaces(release: str | None) -> Stage:
+    try:
+        require("debootstrap", "openssl")
+    except Unavailable as why:
+        raise Unavailable(f"{why}\nOr, without namespaces: script/demo --here") from why
     own = host_release()
     return Namespaces(release or (own if own in RELEASES else RELEASES[-1]))
 

@@ -63,7 +63,6 @@ def found_row(seen: Seen) -> tuple[str, ...]:
         seen.port.protocol,
         seen.tls or "-",
         seen.subject or "-",
-        seen.issuer or "-",
         seen.expires or "-",
         seen.verdict,
     )
@@ -83,20 +82,19 @@ def proof_row(seen: Seen, own: OwnView | None, name: str) -> tuple[str, ...]:
     )
 
 
+def _told(line: str) -> bool:
+    """Whether a line stands at the margin, or is what a finding saw."""
+    return bool(line.strip()) and (not line.startswith(" ") or line.split(None, 1)[0] == "seen")
+
+
 def without_diffs(text: str) -> str:
-    """setup's output without the contents of files and without the configuration, which --yes makes a long read."""
-    kept = []
+    """The output without the contents of files, which make a long read: of the configuration and of the plan."""
+    config, kept = False, []
     for line in text.splitlines():
-        if (
-            line.startswith(("      ", "  "))
-            and not line.startswith(("   ", "  left"))
-            and "port" not in line
-        ):
-            continue
-        if line.startswith("      "):
-            continue
-        kept.append(line)
-    return re.sub(r"\n{2,}", "\n", "\n".join(kept))
+        config = line.endswith(".toml:") or (config and (line.startswith("  ") or not line))
+        if line.strip() and not config and (not line.startswith("      ") or _told(line)):
+            kept.append(line)
+    return "\n".join(kept)
 
 
 def error_of(done: Result) -> str:
@@ -105,7 +103,5 @@ def error_of(done: Result) -> str:
 
 
 def only_done(text: str) -> str:
-    """The lines that say what was done."""
-    return "\n".join(
-        line for line in text.splitlines() if line.startswith("done ") or not line.startswith(" ")
-    )
+    """The lines that say what was done and seen."""
+    return "\n".join(line for line in text.splitlines() if _told(line))

@@ -35,7 +35,9 @@ class Namespaces(Stage):
             self._pebble = self._world.pebble(PebbleOptions(retry_authz=1, retry_order=1))
             self._mail = self._world.host(release, self.name)
             self._world.name(self._mail, self.second_name)
-            if 2000 in self.listening():  # Dovecot 2.4 still has ManageSieve's port of before RFC 5804
+            if 2000 in (
+                self.listening() or ()
+            ):  # Dovecot 2.4 still has ManageSieve's port of before RFC 5804
                 self.ports = tuple(
                     sorted((*PORTS, Port(2000, "sieve", "sieve")), key=lambda port: port.number)
                 )
@@ -90,7 +92,7 @@ class Namespaces(Stage):
     def url(self, name: str, *, https: bool = False) -> str:
         return f"http{'s' if https else ''}://{name}/"
 
-    def listening(self) -> set[int]:
+    def listening(self) -> set[int] | None:
         return {port for address, port in self._mail.listening() if not address.startswith(("127.", "::1"))}
 
     def __exit__(self, *_: object) -> None:

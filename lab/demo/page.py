@@ -70,15 +70,16 @@ class Page:
     def table(
         self, head: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[int] = (0,)
     ) -> None:
-        """Columns as wide as they need to be; those in `right` are aligned to the right."""
+        """Columns as wide as they need to be; those in `right` are aligned to the right. Close together if many."""
         rows = list(rows)
+        gap = "  " if len(head) < 8 else " "
         widths = [max(len(row[n]) for row in (head, *rows)) for n in range(len(head))]
         for row in (head, *rows):
             cells = [
                 cell.rjust(width) if n in right else cell.ljust(width)
                 for n, (cell, width) in enumerate(zip(row, widths, strict=True))
             ]
-            text = f"  {'  '.join(cells)}".rstrip()
+            text = f"  {gap.join(cells)}".rstrip()
             self.line(self._paint(text, DIM) if row is head else text)
 
     def claim(self, held: bool, text: str, why: str = "") -> bool:

@@ -53,6 +53,7 @@ class Stage(ABC):
     config: str  # mailseal's configuration on the server
     state: str  # mailseal's directory on the server
     told: str  # what this stage is, in a sentence
+    before_command: str = ""  # what the one command reads, where somebody else wrote it
     watched: str  # what `snapshot` looks at, in words
     client_python: str  # an interpreter where the clients are
     watcher: str  # lab/demo/watch.py there
@@ -97,8 +98,12 @@ class Stage(ABC):
         """Leaves a command running, on the server or where the clients are."""
 
     @abstractmethod
-    def listening(self) -> set[int]:
-        """The TCP ports of the server that clients elsewhere can reach."""
+    def listening(self) -> set[int] | None:
+        """The TCP ports of the server that clients elsewhere can reach; None where others' are among them."""
+
+    def shown(self, text: str) -> str:
+        """What a program printed, with what is long and only this run's cut out."""
+        return text
 
     @abstractmethod
     def snapshot(self) -> dict[str, str]:
@@ -141,7 +146,7 @@ class Background(ABC):
 
     @abstractmethod
     def told(self) -> str:
-        """Everything that it printed so far."""
+        """Everything that it printed; to be asked once it has ended."""
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,211 @@
+"""The stage without namespaces: private instances on this machine, on high ports of 127.0.0.1.
+
+For containers that allow no namespaces. Everything lies in one folder under
+/var/tmp and goes with the demo; the daemons that this machine may run, their
+files and their ports are not touched, and `changes` shows it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from lab.box import ENVIRONMENT, Result
+from lab.demo.machine_state import MachineState, machine_state, taken_ports, tree
+from lab.demo.packages import install_missing
+from lab.demo.private import DidNotStart, Instances, Place
+from lab.demo.private_ca import ADDRESS, PrivateCa
+from lab.demo.stage import PORTS, Background, Port, Stage
+from lab.guard import CHECKOUT, Unavailable
+
+OFFSETS = range(10000, 60000, 10000)
+CA_PORTS = (5000, 5001, 5002, 5003)  # of the directory, Pebble's management, the DNS, its management
+
+_TOML = """\
+[acme]
+directory = "{directory}"
+contact = ["postmaster@example.test"]
+agree_to_terms = true
+ca_file = "{trust}"
+
+[[certificate]]
+name = "mail"
+identifiers = ["{name}"]
+
+[services.postfix]
+config_dir = "{etc}/postfix"
+
+[services.dovecot]
+config_dir = "{etc}/dovecot"
+
+[services.apache]
+config_dir = "{etc}/apache2"
+web_root = "{root}/www"
+http_port = {http}
+https_port = {https}
+
+[state]
+directory = "{root}/state"
+lock = "{root}/mailseal.lock"
+
+[proof]
+trust = "{root}/roots.pem"
+
+[dns]
+nameservers = ["{nameserver}"]
+"""
+
+
+class Here(Stage):
+    """Installs what is missing, starts everything; raises Unavailable where that cannot be."""
+
+    address = ADDRESS
+    address6 = ""
+    watched = "the three configuration folders"
+    client_python = sys.executable
+    watcher = str(CHECKOUT / "lab/demo/watch.py")
+
+    def __init__(self) -> None:
+        if os.geteuid() != 0:
+            raise Unavailable("--here needs root, as the daemons do. Next: sudo script/demo --here")
+        new = install_missing()
+        self._before = machine_state()
+        self._place = Place(
+            Path(tempfile.mkdtemp(prefix="mailseal-demo-", dir="/var/tmp")), _offset(), self.name
+        )
+        self._place.root.chmod(0o755)
+        self._instances = Instances(self._place)
+        ca_ports = tuple(self._place.port(number) for number in CA_PORTS)
+        root, port = self._place.root, self._place.port
+        try:
+            self._instances.write()
+            self._ca = PrivateCa(root / "ca", ca_ports, port(80), port(443))  # type: ignore[arg-type]
+            self._instances.start()
+            self._ca.start()
+        except (DidNotStart, OSError) as error:
+            self._close()
+            raise Unavailable(f"--here cannot play here: {error}") from error
+        except BaseException:
+            self._close()
+            raise
+        self.ports = tuple(Port(port(p.number), p.protocol, p.starttls, p.tls) for p in PORTS)
+        self.config, self.state = str(root / "mailseal.toml"), str(root / "state")
+        self.client_roots = str(root / "roots.pem")
+        self.write(self.client_roots, self._ca.root())
+        self._configure()
+        self.before_command = "mailseal.toml names the folders and the ports of these instances, and the CA."
+        beside = (
+            f" {len(new)} packages were installed for it, and nothing of them was started." if new else ""
+        )
+        self.told = (
+            "Private instances of Postfix, Dovecot and Apache, and Pebble, on this machine: all files in "
+            f"{root}, all ports on {ADDRESS} and {self._place.offset} higher than usual.{beside}"
+        )
+
+    def _configure(self) -> None:
+        place = self._place
+        text = _TOML.format(
+            directory=self._ca.directory_url,
+            trust=self._ca.trust,
+            nameserver=self._ca.nameserver,
+            name=self.name,
+            root=place.root,
+            etc=place.etc,
+            http=place.port(80),
+            https=place.port(443),
+        )
+        self.write(self.config, text)
+
+    def command(self, *args: str) -> tuple[list[str], Mapping[str, str]]:
+        env = {**ENVIRONMENT, "PYTHONPATH": f"{CHECKOUT}/src"}
+        return [sys.executable, "-m", "mailseal", *args, "--config", self.config], env
+
+    def set_up(self) -> list[str]:
+        return ["apply"]
+
+    def run(self, argv: Sequence[str], *, check: bool = True) -> Result:
+        return subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=ENVIRONMENT, check=check
+        )
+
+    def client(self, argv: Sequence[str]) -> Result:
+        return self.run(argv, check=False)
+
+    def resolving(self) -> list[str]:
+        places = [self._place.port(80), self._place.port(443)]
+        return [word for port in places for word in ("--resolve", f"{self.name}:{port}:{ADDRESS}")]
+
+    def read(self, path: str) -> str:
+        return Path(path).read_text(encoding="utf-8")
+
+    def write(self, path: str, text: str) -> None:
+        Path(path).write_text(text, encoding="utf-8")
+
+    def start(self, argv: Sequence[str], *, as_client: bool = False) -> Background:
+        return _Process(argv)
+
+    def shown(self, text: str) -> str:
+        return text.replace(f"{self._place.root}/", "")
+
+    def listening(self) -> set[int] | None:
+        return None  # other services of this machine are none of the demo's business
+
+    def snapshot(self) -> dict[str, str]:
+        return tree(str(self._place.etc), str(self._place.root / "www"))
+
+    def url(self, name: str, *, https: bool = False) -> str:
+        return f"http{'s' if https else ''}://{name}:{self._place.port(443 if https else 80)}/"
+
+    def changes(self) -> Iterator[str]:
+        """Ends everything; then what of this machine is not as it was before the daemons started."""
+        self._close()
+        yield from self._before.changes(machine_state())
+
+    @property
+    def machine(self) -> MachineState:
+        """The machine before the daemons started."""
+        return self._before
+
+    def _close(self) -> None:
+        self._instances.stop()
+        if hasattr(self, "_ca"):
+            self._ca.stop()
+        shutil.rmtree(self._place.root, ignore_errors=True)
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+
+class _Process(Background):
+    def __init__(self, argv: Sequence[str]) -> None:
+        handle, self._path = tempfile.mkstemp(prefix="mailseal-demo-")
+        self._running = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=handle, stderr=handle, env=ENVIRONMENT
+        )
+        os.close(handle)
+
+    def stop(self) -> None:
+        self._running.terminate()
+        self._running.wait()
+        self._said = Path(self._path).read_text(encoding="utf-8", errors="replace")
+        Path(self._path).unlink(missing_ok=True)
+
+    def told(self) -> str:
+        return self._said
+
+
+def _offset() -> int:
+    """What to add to the ports, so that nobody has any of them."""
+    taken = taken_ports()
+    wanted = (*CA_PORTS, *(port.number for port in PORTS))
+    for offset in OFFSETS:
+        if not taken & {offset + number for number in wanted}:
+            return offset
+    raise Unavailable(
+        f"No free block of ports was found among those that begin at {', '.join(map(str, OFFSETS))}."
+    )
