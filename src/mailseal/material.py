@@ -30,6 +30,10 @@ from mailseal.model import CertificateFacts, Identifier, KeyType, Secret
 _KEY = re.compile(rb"-----BEGIN ((?:RSA |EC |ENCRYPTED )?PRIVATE KEY)-----.*?-----END \1-----", re.DOTALL)
 
 
+# A cross-signed twin of a root that not every client needs: CAs send such, and daemons serve it well.
+_HARMLESS = frozenset({"chain-superfluous"})
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """One thing wrong with key, leaf or chain: a stable code and a sentence."""
@@ -54,7 +58,13 @@ def check_material(
     the chain must be sound in itself; whether anybody trusts it stays open.
     """
     served = (*read_pem(cert), *read_pem(chain))
-    found = faults(privkey, served, identifiers=identifiers, now=now, anchors=anchors, key_type=key_type)
+    found = [
+        fault
+        for fault in faults(
+            privkey, served, identifiers=identifiers, now=now, anchors=anchors, key_type=key_type
+        )
+        if fault.code not in _HARMLESS
+    ]
     if found:
         raise KeyMaterialError(
             "The new certificate must not go live",

@@ -187,3 +187,11 @@ def test_an_address_is_a_name() -> None:
     wanted = [Identifier.parse("192.0.2.1"), Identifier.parse("2001:DB8:0::1")]
     found = faults(Secret(leaf.key_pem), leaf.served, identifiers=wanted, now=NOW, anchors=ANCHORS)
     assert found == ()
+
+
+def test_a_surplus_certificate_stops_nothing() -> None:
+    surplus = GOOD.chain_pem + RSA.cert_pem
+    facts = check_material(
+        Secret(GOOD.key_pem), GOOD.cert_pem, surplus, identifiers=NAMES, now=NOW, anchors=ANCHORS
+    )
+    assert facts == certificate_facts(GOOD.der)
