@@ -62,7 +62,7 @@ ADVICE = {
         "a CAA record forbids this CA to issue for {name}",
         "Add the CA to the CAA records of {name} or of a parent domain, or take them away.",
     ),
-    "compound": Advice("several identifiers are at fault", "Mend each, then run mailseal apply."),
+    "compound": Advice("several identifiers are at fault", "Mend each, then type the same command again."),
     "conflict": Advice(
         "the request contradicts what the CA holds", "Run mailseal apply: it looks again at what is due."
     ),

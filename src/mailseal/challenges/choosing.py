@@ -86,8 +86,9 @@ def choose(wished: Wished, seen: Iterable[Listener], *, http_port: int = CA_PORT
     raise ChallengeError(
         f"Port {http_port} is taken by a program that mailseal does not configure",
         reason=f"it is {who}",
-        next_command="set [http01] webroot to the directory that it serves, or let it forward "
-        '/.well-known/acme-challenge/ to a port of yours and set [http01] method = "listener" and port',
+        next_command="name the directory that it serves (setup: --http01 webroot --webroot DIR; [http01] webroot), "
+        "or let it forward /.well-known/acme-challenge/ to a port of yours (setup: --http01 listener --port N; "
+        '[http01] method = "listener", port = N)',
     )
 
 
@@ -100,7 +101,7 @@ def _apache(holders: tuple[Listener, ...], who: str, apache: Listener | None, po
     raise ChallengeError(
         f"Apache cannot answer the challenge: port {port} is taken by another program",
         reason=f"it is {who}",
-        next_command='stop it, or set [http01] method = "auto"',
+        next_command='stop it, or choose another way (setup: --http01 auto; [http01] method = "auto")',
     )
 
 
@@ -108,12 +109,14 @@ def _webroot(wished: Wished, holders: tuple[Listener, ...], who: str, port: int)
     if not wished.has_webroot:
         raise ChallengeError(
             "No web root is named",
-            next_command="set [http01] webroot to the DocumentRoot of the site that answers on port 80",
+            next_command="name the DocumentRoot of the site that answers on port 80 "
+            "(setup: --webroot DIR; [http01] webroot)",
         )
     if not holders:
         raise ChallengeError(
             f"Nothing listens on port {port}, so no web root is served",
-            next_command='start the web server, or set [http01] method = "listener"',
+            next_command="start the web server, or choose another way "
+            '(setup: --http01 listener; [http01] method = "listener")',
         )
     return Choice(Way.WEBROOT, f"a web root is named, and port {port} is {who}")
 
@@ -125,7 +128,8 @@ def _listener(wished: Wished, seen: tuple[Listener, ...]) -> Choice:
         raise ChallengeError(
             f"Port {wished.port} is in use, so mailseal cannot listen there for the challenge",
             reason=f"taken by {', '.join(sorted(holders))}",
-            next_command='set [http01] method = "auto", or another port that port 80 is forwarded to',
+            next_command="let whoever has it answer (setup: --http01 auto; [http01] method), "
+            "or name another port that port 80 is forwarded to (setup: --port N; [http01] port)",
         )
     if wished.port == CA_PORT:
         return Choice(Way.LISTENER, f"nothing listens on port {CA_PORT}", addresses)

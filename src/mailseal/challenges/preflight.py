@@ -165,7 +165,12 @@ def require(looked: Looked) -> None:
     if not refuted:
         return
     names = dict.fromkeys(str(result.identifier) for result in refuted)
-    told = [f"{result.identifier}: {result.seen}" for result in refuted]
+    told = [
+        result.seen
+        if result.seen.startswith(str(result.identifier))
+        else f"{result.identifier}: {result.seen}"
+        for result in refuted
+    ]
     mends = tuple(dict.fromkeys(result.mend for result in refuted if result.mend))
     raise ChallengeError(
         f"The CA would not find the challenge of {', '.join(names)}",

@@ -53,7 +53,13 @@ def _run(app: App, arguments: list[str]) -> int:
     except click.UsageError as error:
         return _tell(app, _usage(error))
     except (KeyboardInterrupt, click.Abort):
-        app.out.error(["Interrupted.", "Next: mailseal status (shows what stands)"])
+        app.out.error(
+            [
+                "Interrupted.",
+                "State: What was begun was taken back, or is by the next run.",
+                "Next: the same command again, or mailseal status (shows what stands)",
+            ]
+        )
         return INTERRUPTED
     except MailsealError as error:
         if app.debug:

@@ -2,8 +2,9 @@
 
 On a terminal there is colour (unless NO_COLOR is set, no-color.org, or TERM is
 dumb) and the text is folded at its width, at most 100 columns; elsewhere it is
-plain and folded at 80. Control characters that came from a file or the network
-are never passed on to a terminal.
+plain and folded at 80. Errors are folded on a terminal only: in a journal one
+searches for lines. Control characters that came from a file or the network are
+never passed on to a terminal.
 """
 
 from __future__ import annotations
@@ -47,11 +48,7 @@ class Output:
     @property
     def width(self) -> int:
         """Columns of a line of the result."""
-        if not _terminal(self._out):
-            return PLAIN_WIDTH
-        import shutil  # loads five modules for compression, which --version can do without
-
-        return max(40, min(shutil.get_terminal_size((PLAIN_WIDTH, 24)).columns, WIDEST))
+        return _columns() if _terminal(self._out) else PLAIN_WIDTH
 
     @property
     def interactive(self) -> bool:
@@ -90,9 +87,14 @@ class Output:
 
     def error(self, lines: list[str]) -> None:
         """Why the work stopped: the first line is what failed."""
-        first, *rest = [clean(line) for line in lines]
+        lines = [clean(line) for line in (f"mailseal: {lines[0]}", *lines[1:])]
+        if _terminal(self._err):
+            from mailseal.cli.folding import folded
+
+            lines = folded(lines, _columns())
         head = self.paint("mailseal:", Ink.RED, on_stderr=True)
-        print("\n".join([f"{head} {first}", *rest]), file=self._err, flush=True)
+        lines[0] = head + lines[0].removeprefix("mailseal:")
+        print("\n".join(lines), file=self._err, flush=True)
 
     def trace(self, text: str) -> None:
         """A traceback, for whoever mends the program."""
@@ -105,6 +107,13 @@ class Output:
     @property
     def _err(self) -> IO[str]:
         return self.stderr or sys.stderr
+
+
+def _columns() -> int:
+    """The terminal's, within what reads well."""
+    import shutil  # loads five modules for compression, which --version can do without
+
+    return max(40, min(shutil.get_terminal_size((PLAIN_WIDTH, 24)).columns, WIDEST))
 
 
 def _terminal(stream: IO[str]) -> bool:

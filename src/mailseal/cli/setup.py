@@ -71,8 +71,9 @@ def setup(app: App, /, yes: bool, **flags: object) -> int:
     plan = work.plan(draft)
     if not app.out.json_mode:
         show_plan(plan, app.out)
-    if not yes:
-        click.confirm("Do this?", abort=True, err=True)
+    if not yes and not click.confirm("Do this?", err=True):
+        app.out.progress(UNCHANGED)
+        return ExitCode.OK
     report = work.carry_out(draft)
     from mailseal.cli.apply import tell
 

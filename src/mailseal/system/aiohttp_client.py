@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import ssl
 from collections.abc import Mapping
+from shlex import quote
 from urllib.request import getproxies
 
 import aiohttp
@@ -27,6 +29,8 @@ from mailseal.system.http import HttpResponse
 
 USER_AGENT = f"mailseal/{__version__}"
 SYSTEM_STORE = "/etc/ssl/certs/ca-certificates.crt"
+# How asyncio tells of each address that it tried: [Errno 111] Connect call failed ('192.0.2.1', 443)
+_TRIED = re.compile(r"\[Errno (\d+)\] Connect call failed \('([^']+)'")
 
 
 def trust(ca_file: str | None = None) -> ssl.SSLContext:
@@ -46,7 +50,11 @@ def trust(ca_file: str | None = None) -> ssl.SSLContext:
             )
     except (OSError, ssl.SSLError, TypeError) as error:
         raise NetworkFault(
-            f"The trusted roots in {ca_file or SYSTEM_STORE} cannot be read", reason=str(error)
+            f"The trusted roots in {ca_file or SYSTEM_STORE} cannot be read",
+            reason="it holds no certificate in PEM" if isinstance(error, ssl.SSLError) else _plainly(error),
+            next_command=f"openssl x509 -noout -subject -in {quote(ca_file)}"
+            if ca_file
+            else "apt install --reinstall ca-certificates",
         ) from error
     return context
 
@@ -130,23 +138,48 @@ def _fault(method: str, url: str, timeout: float, error: BaseException) -> Netwo
     """The port's own error: says which server, and what to look at."""
     server = url.split("?", 1)[0][:200]
     number = error.errno if isinstance(error, OSError) else None
+    look = f"curl -v {quote(server)}"
     if isinstance(error, TimeoutError):
         return NetworkFault(
-            f"No answer from {server}", reason=f"{timeout:.0f} seconds are over ({method})", errno=number
+            f"No answer from {server}",
+            reason=f"{timeout:.0f} seconds are over ({method})",
+            errno=number,
+            next_command=look,
         )
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
         return NetworkFault(
             f"The TLS certificate of {server} cannot be trusted or used",
-            reason=str(error),
+            reason=_plainly(error),
             errno=number,
-            next_command="Name the root of your own CA as its trust file; for a public CA look at the clock.",
+            next_command="for a CA of your own name its root (setup: --ca-file FILE; [acme] ca_file); "
+            "for a public CA look at the clock (date -u) and at the package ca-certificates",
         )
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return NetworkFault(f"The name in {server} does not resolve", reason=str(error), errno=number)
+        return NetworkFault(
+            f"The name in {server} does not resolve",
+            reason=_plainly(error),
+            errno=number,
+            next_command="look whether the URL is right, and at the resolvers in /etc/resolv.conf",
+        )
     if isinstance(error, aiohttp.ClientConnectorError):
-        return NetworkFault(f"No connection to {server}", reason=str(error), errno=number)
+        return NetworkFault(
+            f"No connection to {server}", reason=_plainly(error), errno=number, next_command=look
+        )
     return NetworkFault(
         f"The exchange with {server} failed",
         reason=f"{type(error).__name__}: {error}".rstrip(": "),
         errno=number,
     )
+
+
+def _plainly(error: BaseException) -> str:
+    """The reason without the libraries' decoration: what the kernel, the resolver or OpenSSL said."""
+    inner = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
+    if isinstance(inner, ssl.SSLCertVerificationError):
+        return inner.verify_message
+    tried = _TRIED.findall(str(inner))
+    if tried:
+        return "; ".join(dict.fromkeys(f"{address}: {os.strerror(int(number))}" for number, address in tried))
+    if isinstance(inner, ssl.SSLError):
+        return str(inner.reason or inner)
+    return (inner.strerror if isinstance(inner, OSError) else "") or str(inner)
