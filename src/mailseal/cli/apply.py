@@ -32,7 +32,7 @@ def apply(app: App) -> int:
 @common
 @click.pass_obj
 def renew(app: App) -> int:
-    """What the timer runs: apply what is due."""
+    """Apply what is due: for cron or a timer, every few hours."""
     return run(app, insist=False)
 
 

@@ -63,7 +63,7 @@ COMMANDS: dict[str, Entry] = {
         (("mailseal plan && mailseal apply", "see it first"), ("mailseal apply --quiet", "only the result")),
     ),
     "renew": Entry(
-        "what the timer runs: apply what is due",
+        "apply what is due: for cron or a timer",
         "mailseal.cli.apply:renew",
         (("mailseal renew", "nothing happens where nothing is due"),),
     ),
