@@ -30,6 +30,7 @@ from mailseal.model import CertificateFacts, Identifier, KeyType, Secret
 _KEY = re.compile(rb"-----BEGIN ((?:RSA |EC |ENCRYPTED )?PRIVATE KEY)-----.*?-----END \1-----", re.DOTALL)
 
 
+_OWN_CA = "for a CA of your own name its root (setup: --trust FILE; [proof] trust); else choose another CA"
 # A cross-signed twin of a root that not every client needs: CAs send such, and daemons serve it well.
 _HARMLESS = frozenset({"chain-superfluous"})
 
@@ -70,6 +71,7 @@ def check_material(
             "The new certificate must not go live",
             reason="; ".join(fault.text for fault in found),
             state=UNCHANGED,
+            next_command=_OWN_CA if any(fault.code == "untrusted" for fault in found) else "",
         )
     return certificate_facts(served[0])
 

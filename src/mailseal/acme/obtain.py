@@ -13,7 +13,7 @@ public key and names exactly what was asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
 import msgspec
@@ -59,7 +59,7 @@ async def obtain(
     profile: str | None = None,
     replaces: str | None = None,
     preferred_chain: str | None = None,
-    on_order: Callable[[str], None] | None = None,
+    on_order: Callable[[str], Awaitable[None] | None] | None = None,
     resume_url: str | None = None,
     timeout: float = TIMEOUT,
 ) -> IssuedChain:
@@ -74,13 +74,15 @@ async def obtain(
     order = await _resumed(client, resume_url, identifiers) if resume_url else None
     if order is not None and order.status == "valid":
         chain = await orders.download(client, order, preferred_chain)
-        if _key_of(chain) == public_key:
-            return _checked(chain, order, identifiers, public_key)
-        order = None  # it was issued for a key that is no more
+        if _fault(chain, identifiers, public_key) is None:
+            return IssuedChain(chain.pem, chain.url, order.url)
+        order = None  # it was issued for a key that is no more, or not for what was asked
     if order is None:
         order = await orders.new_order(client, identifiers, profile=profile, replaces=replaces)
         if on_order is not None:
-            on_order(order.url)
+            kept = on_order(order.url)
+            if kept is not None:
+                await kept
     if order.status == "pending":
         await authorize(client, order, solver)
         # Every authorization is valid, which is what makes an order ready (section 7.1.6).
@@ -111,14 +113,22 @@ def _with_status(order: Order, status: str) -> Order:
 def _checked(
     chain: Chain, order: Order, identifiers: Collection[Identifier], public_key: bytes
 ) -> IssuedChain:
+    fault = _fault(chain, identifiers, public_key)
+    if fault is not None:
+        raise fault
+    return IssuedChain(chain.pem, chain.url, order.url)
+
+
+def _fault(chain: Chain, identifiers: Collection[Identifier], public_key: bytes) -> AcmeProtocolError | None:
+    """Why this is not the certificate that was asked for."""
     if _key_of(chain) != public_key:
-        raise AcmeProtocolError(
+        return AcmeProtocolError(
             "The CA's certificate is for another key than the request's", reason=f"certificate {chain.url}"
         )
     missing = sorted(str(name) for name in frozenset(identifiers) - _names_of(chain.leaf))
     if missing:
-        raise AcmeProtocolError("The CA's certificate lacks names", reason=", ".join(missing[:10]))
-    return IssuedChain(chain.pem, chain.url, order.url)
+        return AcmeProtocolError("The CA's certificate lacks names", reason=", ".join(missing[:10]))
+    return None
 
 
 def _names_of(leaf: x509.Certificate) -> frozenset[Identifier]:

@@ -21,6 +21,7 @@ from mailseal.system import System
 STATE_DIRECTORY = "/var/lib/mailseal"
 CHALLENGE_DIRECTORY = STATE_DIRECTORY + "/challenges"
 LEFT_BEHIND = timedelta(days=1)
+SHORTEST_TOKEN = 22  # 128 bits in base64url, the least that RFC 8555 section 8.1 allows
 
 
 class DirectorySolver:
@@ -73,6 +74,9 @@ class DirectorySolver:
         before = self._system.clock.now() - LEFT_BEHIND
         for name in files.listdir(self._directory):
             seen = files.stat(f"{self._directory}/{name}")
-            if seen is not None and seen.kind == "file" and seen.mtime < before:
+            token = (
+                len(name) >= SHORTEST_TOKEN
+            )  # anything else is not ours to sweep: the sign of the path stays
+            if token and seen is not None and seen.kind == "file" and seen.mtime < before:
                 files.remove(f"{self._directory}/{name}")
         self._ready = True
