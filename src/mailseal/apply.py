@@ -11,11 +11,13 @@ The order of the lines is the order of the promise (docs/architecture.md):
 5. the journal is made durable, then the files change, `current` among them;
 6. the checkers run again, the services reload, every endpoint is proven;
 7. the verdict is relative: only an endpoint that worked and is now worse takes
-   the change back. Undoing restores files that still hold what we wrote,
-   reloads, and restarts where a reload does not heal.
+   the change back, and never to a generation that is expired or nearly so.
+   Undoing restores files that still hold what we wrote, reloads, and restarts
+   where a reload does not heal.
 
 After a step failed, the error says what failed, and in what state the machine
-is. What could not be restored is named.
+is. What could not be restored is named. Ctrl-C takes the change back like any
+failure; a second one waits until the machine is whole.
 """
 
 from __future__ import annotations
@@ -24,16 +26,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
+from mailseal.daemons import Daemons, Say, Service
 from mailseal.effects import Undone, perform, require_unchanged, undo
-from mailseal.errors import ApplyFailed, MailsealError
+from mailseal.errors import UNCHANGED, ApplyFailed, MailsealError
 from mailseal.journal import Journal, Record
 from mailseal.judge.verdict import Verdict
-from mailseal.model import Command, Finding
-from mailseal.services.base import Facts, ServiceAdapter
+from mailseal.model import Finding
+from mailseal.services.base import Facts
 from mailseal.steps import Deploy
 from mailseal.system import System
 
-Say = Callable[[str], None]
 SETTLE = 10.0  # seconds that endpoints are given to come back after an undo
 
 
@@ -68,14 +70,6 @@ class Rehearser(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
-    """One daemon as the transaction meets it."""
-
-    adapter: ServiceAdapter
-    facts: Facts
-
-
-@dataclass(frozen=True, slots=True)
 class Outcome:
     """A committed transaction: the last look at every endpoint, notes, and the record for an undo in the same run."""
 
@@ -93,7 +87,7 @@ class Transactions:
 
     `look_again` gives the services' facts anew after a change. `vet` loads the
     key material that a deployment will have served and raises
-    `KeyMaterialError` if it must not go live. `may_return` tells why a
+    `KeyMaterialError` if it must not go live. `no_way_back` tells why a
     deployment must not be taken back ("" if it may): what it would go back to
     is expired, or nearly so.
     """
@@ -107,140 +101,98 @@ class Transactions:
         *,
         look_again: Callable[[], tuple[Service, ...]],
         vet: Callable[[Deploy], None],
-        may_return: Callable[[Deploy], str],
+        no_way_back: Callable[[Deploy], str],
         say: Say,
     ) -> None:
         self._system = system
         self._journal = journal
         self._prover = prover
         self._rehearser = rehearser
-        self._look_again = look_again
+        self.look_again = look_again
         self._vet = vet
-        self._may_return = may_return
+        self._no_way_back = no_way_back
         self._say = say
+        self.daemons = Daemons(system, say)
 
     def deploy(self, step: Deploy, services: tuple[Service, ...]) -> Outcome:
         """The whole transaction. Raises `ApplyFailed` when it was taken back or never begun."""
         # A daemon that did not run before is given its files, and otherwise left as it is.
         services = tuple(s for s in services if s.facts.running)
-        alive = {s.adapter.kind for s in services}
-        concerned = tuple(s for s in services if s.adapter.kind in step.services)
-        self.refuse_broken(concerned)
-        self._vet(step)
-        self._say("asking every endpoint as it is now")
-        before = self._prover.look([s.facts for s in services])
-        notes = self._rehearser.rehearse(step, concerned)
-        for put in step.puts:
-            require_unchanged(self._system.files, put)
-        record = self._journal.begin(step.purpose, step.puts, step.services, step.generations)
+        concerned = tuple(s for s in services if s.kind in step.services)
+        before, notes, record = self._begin(step, services, concerned)
+        switched = False
         try:
-            after = self._switch(step, concerned)
+            self._say("switching")
+            for put in step.puts:
+                perform(self._system.files, put)
+            self.daemons.check(concerned)
+            switched = True
+            self.daemons.reload(concerned)
             self._say("proving every endpoint")
-            verdict = self._prover.prove([s.facts for s in after], before=before)
-            worse = self._prover.worse(before, verdict)
-        except (Exception, KeyboardInterrupt) as cause:
-            self._take_back(record, before, services, _told(cause), cause)
-            raise
-        if worse:
-            verdict = self._not_worse(step, record, before, services, worse)
-        self._journal.commit(record)
+            verdict = self._prover.prove(self._facts_of(services), before=before)
+            why = _sentence(self._prover.worse(before, verdict))
+            cause: BaseException | None = None
+        except (Exception, KeyboardInterrupt) as stopped:
+            why, cause = _told(stopped), stopped
+        with self._system.uninterrupted():
+            if why:
+                keep = self._no_way_back(step) if switched else ""
+                if not keep:
+                    self._take_back(record, before, services, why, cause)
+                verdict = self._go_on(concerned, services, f"not taken back: {keep} ({why})")
+            self._commit(record, before, services)
+        if isinstance(cause, KeyboardInterrupt):
+            raise cause
         return Outcome(verdict, notes, record)
 
     def restore(self, record: Record, services: tuple[Service, ...], why: str) -> Undone:
-        """Puts back what stood before a record's changes and reloads; the journal is the caller's to settle."""
+        """Puts back what stood before a record's changes; has what ran when it began take that up, or starts it.
+
+        The journal is the caller's to settle.
+        """
         self._say(f"taking back: {record.purpose} ({why})")
-        undone = undo(self._system.files, self._journal, record)
-        for service in services:
-            if service.adapter.kind in record.services and service.facts.running:
-                self._reload_or_restart(service)
+        with self._system.uninterrupted():
+            undone = undo(self._system.files, self._journal, record)
+            concerned = [s for s in services if s.kind in record.services]
+            self.daemons.take_up(s for s in concerned if s.facts.running)
+            self.daemons.restart(s for s in concerned if not s.facts.running)
         return undone
 
-    def take_up(self, services: Sequence[Service]) -> None:
-        """Has the daemons that run take up changed files: a reload, a restart where that fails."""
-        for service in services:
-            if service.facts.running:
-                self._reload_or_restart(service)
-
-    def check(self, services: Sequence[Service]) -> None:
-        """Runs the daemons' own checkers. Raises `ApplyFailed` that quotes the first that complains."""
-        for service in services:
-            for command in service.adapter.checks(service.facts):
-                problem = self._complaint(command)
-                if problem:
-                    raise ApplyFailed(
-                        f"{service.adapter.title} refuses its configuration",
-                        reason=problem,
-                        next_command=str(command),
-                    )
-
-    def refuse_broken(self, services: Sequence[Service]) -> None:
-        """Raises `ApplyFailed` where a daemon refuses what stands already; nothing of ours is to blame then."""
-        self._say("checking the configuration as it stands")
+    def _begin(
+        self, step: Deploy, services: tuple[Service, ...], concerned: tuple[Service, ...]
+    ) -> tuple[Verdict, tuple[Finding, ...], Record]:
+        """Everything that can be known before anything changes, and the intent made durable."""
         try:
-            self.check(services)
-        except ApplyFailed as error:
-            raise ApplyFailed(
-                f"{error.message} as it stands, before any change of ours",
-                reason=error.reason,
-                state="Nothing was changed and nothing was reloaded.",
-                next_command=f"mend it until this ends well: {error.next_command}; then run mailseal apply",
-            ) from error
+            self.daemons.refuse_broken(concerned)
+            self._vet(step)
+            self._say("asking every endpoint as it is now")
+            before = self._prover.look([s.facts for s in services])
+            notes = self._rehearser.rehearse(step, concerned)
+            for put in step.puts:
+                require_unchanged(self._system.files, put)
+            running = tuple(s.kind for s in concerned)
+            return before, notes, self._journal.begin(step.purpose, step.puts, running, step.generations)
+        except MailsealError as error:
+            error.state = error.state or UNCHANGED
+            raise
 
-    def _complaint(self, command: Command) -> str:
-        """What a command says against us; empty where it ended well."""
-        done = self._system.processes.run(command.argv, timeout=command.timeout, env=dict(command.env))
-        return "" if done.ok else (done.said or f"{command} ended with status {done.status}")
+    def _facts_of(self, services: tuple[Service, ...]) -> list[Facts]:
+        """The services looked at again: their endpoints may be others now. Those that died of it are among them."""
+        ran = {s.kind for s in services}
+        return [s.facts for s in self.look_again() if s.kind in ran]
 
-    def _switch(self, step: Deploy, concerned: tuple[Service, ...]) -> tuple[Service, ...]:
-        self._say("switching")
-        for put in step.puts:
-            perform(self._system.files, put)
-        self.check(concerned)
-        for service in concerned:
-            self._say(f"reloading {service.adapter.title}")
-            self._reload(service)
-        return self._look_again()
+    def _go_on(self, concerned: tuple[Service, ...], services: tuple[Service, ...], told: str) -> Verdict:
+        """Where there is nothing good to go back to: a restart, and the proof of what then is."""
+        self._say(told)
+        self.daemons.restart(concerned)
+        return self._prover.prove(self._facts_of(services))
 
-    def _reload(self, service: Service) -> None:
-        for command in service.adapter.reload(service.facts):
-            problem = self._complaint(command)
-            if problem:
-                raise ApplyFailed(
-                    f"{service.adapter.title} did not take up its new configuration",
-                    reason=f"{command}: {problem}",
-                )
-
-    def _reload_or_restart(self, service: Service) -> None:
+    def _commit(self, record: Record, before: Verdict, services: tuple[Service, ...]) -> None:
+        """Has the journal remember the change; what it cannot remember (a full disk) could not be undone later."""
         try:
-            self._reload(service)
-        except MailsealError:
-            self._restart(service)
-
-    def _restart(self, service: Service) -> None:
-        self._say(f"restarting {service.adapter.title}")
-        for command in service.adapter.restart(service.facts):
-            try:
-                self._complaint(command)
-            except MailsealError as error:
-                self._say(str(error))
-
-    def _not_worse(
-        self,
-        step: Deploy,
-        record: Record,
-        before: Verdict,
-        services: tuple[Service, ...],
-        worse: tuple[Finding, ...],
-    ) -> Verdict:
-        """Takes the change back and raises; or, where there is nothing good to go back to, restarts and goes on."""
-        keep = self._may_return(step)
-        if not keep:
-            self._take_back(record, before, services, _sentence(worse), None)
-        self._say(f"not taken back: {keep}")
-        for service in services:
-            if service.adapter.kind in record.services:
-                self._restart(service)
-        return self._prover.prove([s.facts for s in self._look_again()])
+            self._journal.commit(record)
+        except MailsealError as cause:
+            self._take_back(record, before, services, _told(cause), cause)
 
     def _take_back(
         self,
@@ -253,24 +205,21 @@ class Transactions:
         """Restores, reloads, restarts where that does not heal; then says what failed and what is true now."""
         self._say(f"taking it back: {why}")
         undone = undo(self._system.files, self._journal, record)
-        concerned = [s for s in services if s.adapter.kind in record.services]
-        for service in concerned:
-            self._reload_or_restart(service)
+        concerned = [s for s in services if s.kind in record.services]
+        self.daemons.take_up(concerned)
         hurt = self._settle(before, services)
         if hurt:
-            for service in concerned:
-                self._restart(service)
+            self.daemons.restart(concerned)
             hurt = self._settle(before, services)
-        self._journal.close(record)
+        if not undone.failed:
+            self._journal.close(record)
         if isinstance(cause, KeyboardInterrupt):
-            raise cause
+            raise KeyboardInterrupt(_state(undone, hurt)) from cause
         raise ApplyFailed(
-            f"Taken back: {record.purpose}",
+            f"{'Taken back in part' if undone.failed else 'Taken back'}: {record.purpose}",
             reason=why,
             state=_state(undone, hurt),
-            next_command="mailseal check"
-            if hurt or undone.left
-            else "mend what is told above, then mailseal apply",
+            next_command=_next(undone, hurt, cause),
         ) from cause
 
     def _settle(self, before: Verdict, services: tuple[Service, ...]) -> tuple[Finding, ...]:
@@ -284,23 +233,43 @@ class Transactions:
 
 
 def _told(cause: BaseException) -> str:
-    return "interrupted" if isinstance(cause, KeyboardInterrupt) else str(cause)
+    return "interrupted" if isinstance(cause, KeyboardInterrupt) else str(cause) or type(cause).__name__
 
 
 def _sentence(worse: tuple[Finding, ...]) -> str:
+    if not worse:
+        return ""
     first = worse[0]
     more = f" (and {len(worse) - 1} more)" if len(worse) > 1 else ""
     return f"{first.subject}: {first.seen}{more}"
 
 
 def _state(undone: Undone, hurt: tuple[Finding, ...]) -> str:
-    told = ["Every file is as it was before." if not undone.left else _left(undone)]
+    told = [_failed(undone)] if undone.failed else []
+    if undone.left or not undone.failed:
+        told.append(_left(undone) if undone.left else "Every file is as it was before.")
     told.append(
         f"Still worse than before: {_sentence(hurt)}."
         if hurt
         else "Every endpoint serves as well as it did before."
     )
     return " ".join(told)
+
+
+def _failed(undone: Undone) -> str:
+    paths = "; ".join(f"{path} ({why})" for path, why in undone.failed)
+    return f"Could not be restored yet: {paths}. The next run restores it first."
+
+
+def _next(undone: Undone, hurt: tuple[Finding, ...], cause: BaseException | None) -> str:
+    if undone.failed:
+        return "mend that, then mailseal apply"
+    if hurt or undone.left:
+        return "mailseal check"
+    mend = cause.next_command if isinstance(cause, MailsealError) else ""
+    return (
+        f"{mend}; then type the same command again" if mend else "mend that, then type the same command again"
+    )
 
 
 def _left(undone: Undone) -> str:

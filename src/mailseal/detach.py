@@ -3,9 +3,13 @@
 A file that still holds what we wrote gets its first before-image back, byte
 for byte, with mode and owner. One that somebody edited since is merged line
 by line: our changes go, theirs stay; where the two touch the same lines, the
-file is left alone and told. The whole is one transaction like any other,
-except that nothing need be served as before: it is the admin's wish that the
-old state returns, so only a daemon that refuses its configuration stops it.
+file is left alone and told. A directory that we made goes only if all that is
+in it goes.
+
+The whole is one transaction like any other, journalled first, except that
+nothing need be served as before: it is the admin's wish that the old state
+returns. Only a daemon that would refuse it stops it, and then every file is as
+it was with us. Clients that the old state turns away are told.
 
 Generations, accounts and the configuration under /etc/mailseal stay: they are
 not edits of ours to the machine.
@@ -13,14 +17,22 @@ not edits of ours to the machine.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mailseal.effects import write
-from mailseal.journal import Entry, Journal, image_matches
-from mailseal.model import FileState
-from mailseal.system import Files
+from mailseal.apply import SETTLE, Prover, Transactions
+from mailseal.daemons import Say, Service
+from mailseal.effects import perform, undo
+from mailseal.errors import ApplyFailed, MailsealError
+from mailseal.journal import Entry, Journal, Record, image_matches
+from mailseal.judge.answer import TURNED_AWAY
+from mailseal.judge.verdict import Verdict
+from mailseal.merging import take_out
+from mailseal.model import AbsentWish, DirectoryWish, FileState, FileWish, Finding, LinkWish, Wish
+from mailseal.steps import Put
+from mailseal.system import Files, System
+
+PURPOSE = "hand the machine back"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,72 +44,168 @@ class Return:
     wanted: FileState | None
     why: str
 
+    @property
+    def left(self) -> bool:
+        return self.wanted is None
+
+    @property
+    def put(self) -> Put | None:
+        """The change to carry out; None where there is none."""
+        if self.wanted is None or self.wanted == self.found:
+            return None
+        return Put(_wish(self.path, self.wanted), self.found)
+
     def describe(self) -> str:
-        verb = "leave" if self.wanted is None else ("remove" if self.wanted.kind == "absent" else "restore")
+        if self.wanted is None:
+            verb = "leave"
+        elif self.wanted == self.found:
+            verb = "keep"
+        else:
+            verb = "remove" if self.wanted.kind == "absent" else "restore"
         return f"{verb} {self.path} ({self.why})"
 
 
+@dataclass(frozen=True, slots=True)
+class HandedBack:
+    """What a detach did to each path, and which clients are turned away since by what stood there before us."""
+
+    returns: tuple[Return, ...]
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def left(self) -> tuple[str, ...]:
+        """The paths that were left alone."""
+        return tuple(one.path for one in self.returns if one.left)
+
+
 def returns(files: Files, journal: Journal) -> tuple[Return, ...]:
-    """What detaching would do, the last change first; looks and changes nothing."""
-    return tuple(_return(files, journal, entry) for entry in reversed(journal.baseline()))
+    """What detaching would do, in the order in which it is done; looks and changes nothing.
+
+    The last change goes first; directories that go, after all that is in them.
+    """
+    entries = tuple(reversed(journal.baseline()))
+    found = {entry.path: files.state(entry.path) for entry in entries}
+    plain = [e for e in entries if found[e.path].kind != "directory"]
+    folders = [e for e in entries if found[e.path].kind == "directory"]
+    planned = [_return(journal, entry, found[entry.path]) for entry in plain]
+    for entry in sorted(folders, key=lambda e: -e.path.count("/")):
+        going = {one.path for one in planned if one.wanted is not None and one.wanted.kind == "absent"}
+        others = tuple(n for n in files.listdir(entry.path) if f"{entry.path}/{n}" not in going)
+        planned.append(_return_folder(entry, found[entry.path], others))
+    return tuple(planned)
 
 
-def hand_back(files: Files, journal: Journal, planned: Sequence[Return]) -> None:
-    """Carries it out, and forgets each path once it is back."""
-    done = []
-    for one in planned:
-        if one.wanted is None:
-            continue
-        if one.wanted != one.found:
-            write(files, one.path, one.wanted, one.found)
-        done.append(one.path)
-    journal.forget(done)
+def puts(planned: Sequence[Return]) -> tuple[Put, ...]:
+    """The changes that handing back asks for."""
+    return tuple(one.put for one in planned if one.put is not None)
 
 
-def _return(files: Files, journal: Journal, entry: Entry) -> Return:
-    found = files.state(entry.path)
+class HandingBack:
+    """Carries it out on one machine, with the lock held and nothing left open in the journal."""
+
+    def __init__(
+        self, system: System, journal: Journal, transactions: Transactions, prover: Prover, say: Say
+    ) -> None:
+        self._system = system
+        self._journal = journal
+        self._transactions = transactions
+        self._daemons = transactions.daemons
+        self._prover = prover
+        self._say = say
+
+    def carry_out(self, services: Sequence[Service]) -> HandedBack:
+        """Raises `ApplyFailed` where a daemon would refuse what stood there before us; nothing has changed then."""
+        planned = returns(self._system.files, self._journal)
+        running = [service for service in services if service.facts.running]
+        # One that refuses its configuration already goes on with what it read before; a reload would only end it.
+        sound = [service for service in running if not self._daemons.refusal(service)]
+        before = self._prover.look([service.facts for service in running])
+        kinds = tuple(service.kind for service in running)
+        record = self._journal.begin(PURPOSE, puts(planned), kinds, ())
+        try:
+            for put in puts(planned):
+                perform(self._system.files, put)
+            self._daemons.check(sound)
+        except (Exception, KeyboardInterrupt) as cause:
+            with self._system.uninterrupted():
+                self._keep(record, cause)
+            raise
+        with self._system.uninterrupted():
+            self._journal.close(record)
+            self._journal.forget(one.path for one in planned if not one.left)
+            self._daemons.take_up(sound)
+        for service in running:
+            if service not in sound:
+                self._say(f"{service.title} is not reloaded, since it refused its configuration before")
+        return HandedBack(planned, self._turned_away(before, sound))
+
+    def _keep(self, record: Record, cause: BaseException) -> None:
+        undone = undo(self._system.files, self._journal, record)
+        if not undone.failed:
+            self._journal.close(record)
+        if isinstance(cause, MailsealError):
+            raise ApplyFailed(
+                f"The machine is not handed back: {cause.message}",
+                reason=cause.reason,
+                state="Nothing was changed."
+                if not undone.failed
+                else "Some files could not be put back yet; the next run does it first.",
+                next_command="mend that, then mailseal detach",
+            ) from cause
+
+    def _turned_away(self, before: Verdict, services: Sequence[Service]) -> tuple[Finding, ...]:
+        """The endpoints that served before and now turn clients away, after some seconds and a restart."""
+        if not self._lost(before, services):
+            return ()
+        self._daemons.restart(services)
+        return self._lost(before, services)
+
+    def _lost(self, before: Verdict, services: Sequence[Service]) -> tuple[Finding, ...]:
+        end = self._system.clock.monotonic() + SETTLE
+        kinds = {service.kind for service in services}
+        while True:
+            facts = [s.facts for s in self._transactions.look_again() if s.kind in kinds]
+            worse = self._prover.worse(before, self._prover.look(facts))
+            lost = tuple(finding for finding in worse if finding.code in TURNED_AWAY)
+            if not lost or self._system.clock.monotonic() >= end:
+                return lost
+            self._system.clock.sleep(0.5)
+
+
+def _return(journal: Journal, entry: Entry, found: FileState) -> Return:
     before = journal.state(entry.before)
     if image_matches(entry.before, found):
         return Return(entry.path, found, found, "it is as it was found")
     if image_matches(entry.after, found):
-        if before.kind == "absent" and found.kind == "directory" and _occupied(files, entry.path, journal):
-            return Return(entry.path, found, None, "somebody else's files are in it")
         return Return(entry.path, found, before, "as it was found")
     if found.kind == "absent":
-        return Return(entry.path, found, None, "somebody removed it since")
+        return Return(entry.path, found, found, "somebody removed it since")
     if found.kind == before.kind == entry.after.kind == "file":
-        merged = merge(journal.state(entry.after).content, found.content, before.content)
+        merged = take_out(journal.state(entry.after).content, found.content, before.content)
         if merged is not None:
             kept = FileState("file", merged, "", found.mode, found.uid, found.gid)
             return Return(entry.path, found, kept, "ours taken out, what was edited since kept")
-    return Return(entry.path, found, None, "it was edited since, in the same lines as ours")
+        return Return(entry.path, found, None, "it was edited since, in the same lines as ours")
+    return Return(entry.path, found, None, "it was ours, and was edited since")
 
 
-def _occupied(files: Files, path: str, journal: Journal) -> bool:
-    ours = {entry.path for entry in journal.baseline()}
-    return any(f"{path}/{name}" not in ours for name in files.listdir(path))
+def _return_folder(entry: Entry, found: FileState, others: Sequence[str]) -> Return:
+    if entry.before.kind == "directory":
+        return Return(entry.path, found, found, "it is as it was found")
+    if entry.before.kind != "absent" or entry.after.kind != "directory":
+        return Return(entry.path, found, None, "somebody made a directory of it since")
+    if others:
+        return Return(entry.path, found, None, f"it holds {', '.join(others[:3])}")
+    return Return(entry.path, found, FileState("absent"), "as it was found")
 
 
-def merge(ours: bytes, theirs: bytes, original: bytes) -> bytes | None:
-    """Takes the change original → ours out of `theirs`, line by line; None where both touch the same lines."""
-    base, edited, wanted = (text.splitlines(keepends=True) for text in (ours, theirs, original))
-    undo = _changes(base, wanted)
-    kept = _changes(base, edited)
-    for low, high, _ in undo:
-        for first, last, _ in kept:
-            # Touching at one point counts too: an insertion just there may belong to what goes.
-            if low <= last and first <= high:
-                return None
-    result: list[bytes] = []
-    position = 0
-    for low, high, lines in sorted((*undo, *kept), key=lambda change: change[:2]):
-        result.extend(base[position:low])
-        result.extend(lines)
-        position = high
-    result.extend(base[position:])
-    return b"".join(result)
-
-
-def _changes(base: list[bytes], other: list[bytes]) -> list[tuple[int, int, list[bytes]]]:
-    matcher = difflib.SequenceMatcher(a=base, b=other, autojunk=False)
-    return [(i1, i2, other[j1:j2]) for tag, i1, i2, j1, j2 in matcher.get_opcodes() if tag != "equal"]
+def _wish(path: str, state: FileState) -> Wish:
+    match state.kind:
+        case "file":
+            return FileWish(path, state.content, state.mode, (state.uid, state.gid))
+        case "link":
+            return LinkWish(path, state.target)
+        case "directory":
+            return DirectoryWish(path, state.mode)
+        case _:
+            return AbsentWish(path)

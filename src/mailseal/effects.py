@@ -3,7 +3,8 @@
 Before a put, the path is looked at again: where it no longer holds what the
 plan saw, somebody edited underneath and nothing is written. Before an undo,
 likewise: only what still holds what we wrote is restored. A directory that we
-made goes away only when it is empty.
+made goes away only when it is empty. An undo goes on past what it cannot
+restore (a full disk takes no file, but lets others be removed) and tells it.
 """
 
 from __future__ import annotations
@@ -21,10 +22,14 @@ from mailseal.system import Files
 
 @dataclass(frozen=True, slots=True)
 class Undone:
-    """What an undo did: the paths restored, and those left because somebody changed them since."""
+    """What an undo did: the paths restored, those left because somebody changed them since, those that it failed at.
+
+    `failed` holds the path and why; whoever undoes keeps the record open then, so that the next run tries again.
+    """
 
     restored: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
+    failed: tuple[tuple[str, str], ...] = ()
 
 
 def require_unchanged(files: Files, put: Put) -> None:
@@ -61,9 +66,14 @@ def undo(files: Files, journal: Journal, record: Record) -> Undone:
     """Takes a transaction back, the last entry first."""
     restored: list[str] = []
     left: list[str] = []
+    failed: list[tuple[str, str]] = []
     for entry in reversed(record.entries):
-        (restored if undo_entry(files, journal, entry) else left).append(entry.path)
-    return Undone(tuple(restored), tuple(left))
+        try:
+            sweep(files, entry.path)  # an interrupt may have come amid its write
+            (restored if undo_entry(files, journal, entry) else left).append(entry.path)
+        except SystemFault as fault:
+            failed.append((entry.path, fault.reason or fault.message))
+    return Undone(tuple(restored), tuple(left), tuple(failed))
 
 
 def undo_entry(files: Files, journal: Journal, entry: Entry) -> bool:
@@ -88,23 +98,27 @@ def sweep(files: Files, path: str) -> None:
             files.remove(f"{folder}/{entry}")
 
 
-def parents_first(puts: tuple[Put, ...]) -> tuple[Put, ...]:
+def parents_first(puts: tuple[Put, ...], *, current_last: bool = False) -> tuple[Put, ...]:
     """Directories before what stands in them, `current` before the files that name it, removals last.
 
     A daemon starts children that read its configuration at any instant; so
     that none reads of a file which is not there yet, the generation goes live
-    before the configuration that names it.
+    before the configuration that names it. `current_last`: the generation has
+    fewer files than the one before, so it goes live after the configuration
+    that still names them.
     """
 
     def rank(put: Put) -> tuple[int, int]:
         match put.wish:
             case DirectoryWish(path):
                 return (0, path.count("/"))
-            case LinkWish(path):
-                return (1 if posixpath.basename(path) == "current" else 3, 0)
+            case LinkWish(path) if posixpath.basename(path) == "current":
+                return (4 if current_last else 1, 0)
+            case LinkWish():
+                return (3, 0)
             case FileWish():
                 return (2, 0)
             case AbsentWish():
-                return (4, 0)
+                return (5, 0)
 
     return tuple(sorted(puts, key=rank))

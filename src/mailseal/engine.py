@@ -7,12 +7,12 @@ what is issued already is still deployed, proven and reported.
 
 from __future__ import annotations
 
-from mailseal.apply import Say
 from mailseal.certificates import read_pem
 from mailseal.chains import SYSTEM_STORE, TrustAnchors, anchor_count
 from mailseal.challenges.base import Solver
 from mailseal.challenges.choosing import Choice, Way, Wished, choose, solver_of
 from mailseal.config.schema import Config
+from mailseal.daemons import Say
 from mailseal.desired import SIGN, SIGN_TEXT, Desired, desired
 from mailseal.errors import ChallengeError, ConfigError, SystemFault
 from mailseal.judge.expect import ExpectedLeaf, PublicFile

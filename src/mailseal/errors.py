@@ -122,6 +122,10 @@ class ApplyFailed(MailsealError):
     """A change failed and was taken back."""
 
 
+class BrokenBefore(ApplyFailed):
+    """A daemon refuses its configuration as it stands, before any change of ours; so nothing was changed."""
+
+
 class Waiting(MailsealError):
     """Nothing is wrong, but what is left must wait; `state` says until when."""
 

@@ -6,9 +6,10 @@
 
 A transaction that is open when mailseal starts was interrupted; `mailseal.recover`
 finishes or undoes it. When one is committed, its paths are merged into the
-baseline (the first before-image of a path is kept for ever) and its own file
-goes away; both are idempotent, so a crash between them loses nothing. The
-baseline is what `mailseal detach` restores.
+baseline and its own file goes away; both are idempotent, so a crash between
+them loses nothing. The baseline is what `mailseal detach` restores: of every
+path what stood there before our first change, and, where somebody edited the
+file between two changes of ours, that with the edit in it (`mailseal.merging`).
 
 Paths under mailseal's own root (generations, `current`) belong to a
 transaction's undo but not to the baseline: they are ours.
@@ -28,6 +29,7 @@ from typing import TypeVar
 import msgspec
 
 from mailseal.errors import SystemFault
+from mailseal.merging import rebase
 from mailseal.model import FileState
 from mailseal.steps import Put, after_state
 from mailseal.system import System
@@ -86,11 +88,18 @@ class Journal:
         services: tuple[str, ...],
         generations: tuple[tuple[str, int], ...],
     ) -> Record:
-        """Makes the intent durable: contents first, then the record that names them."""
+        """Makes the intent durable: contents first, then the record that names them.
+
+        `services` are those that ran when it began: after a crash they are reloaded, or started again.
+        """
         self._files.mkdir(self.folder, mode=0o700, exist_ok=True)
         self._files.mkdir(f"{self.folder}/blobs", mode=0o700, exist_ok=True)
+        self._sweep()
         now = self._system.clock.now()
-        entries = [Entry(put.path, self._image(put.before), self._image(after_state(put))) for put in puts]
+        entries = [
+            Entry(put.path, self._image(put.path, put.before), self._image(put.path, after_state(put)))
+            for put in puts
+        ]
         record = Record(
             id=f"{now:%Y%m%dT%H%M%SZ}-{self._system.random.token(4)}",
             purpose=purpose,
@@ -110,24 +119,28 @@ class Journal:
         return tuple(sorted(records, key=lambda record: record.id))
 
     def commit(self, record: Record) -> None:
-        """The transaction stands: its paths join the baseline, its record goes."""
+        """The transaction stands: its paths join the baseline, its record goes.
+
+        Contents that nothing names any more stay until the next transaction begins, so that the
+        same run may still take this one back (`uncommit`).
+        """
         merged = {entry.path: entry for entry in self.baseline()}
         for entry in record.entries:
             if entry.path.startswith(self._own):
                 continue
             known = merged.get(entry.path)
-            merged[entry.path] = Entry(entry.path, known.before if known else entry.before, entry.after)
+            before = self._without_us(known, entry.before) if known else entry.before
+            merged[entry.path] = Entry(entry.path, before, entry.after)
         self._write_baseline(merged.values())
         self._files.remove(self._path(record))
-        self._sweep()
 
     def close(self, record: Record) -> None:
-        """The transaction was undone: its record goes and the baseline stays as it was."""
+        """The transaction was undone, or is no change of ours: its record goes and the baseline stays as it was."""
         self._files.remove(self._path(record))
         self._sweep()
 
     def uncommit(self, record: Record) -> None:
-        """A committed transaction was undone after all: the baseline is as it was before it."""
+        """A committed transaction was undone after all: the baseline holds its paths as they stood before it."""
         changed = {entry.path: entry for entry in record.entries}
         kept = []
         for entry in self.baseline():
@@ -154,15 +167,40 @@ class Journal:
 
     def state(self, image: Image) -> FileState:
         """An image with its content."""
-        content = self._files.read(f"{self.folder}/blobs/{image.sha256}") if image.kind == "file" else b""
+        content = self._content(image) if image.kind == "file" else b""
         kind = image.kind
         if kind not in ("absent", "file", "link", "directory"):
             raise SystemFault(f"the journal holds an image of an unknown kind {kind!r}")
         return FileState(kind, content, image.target, image.mode, image.uid, image.gid)  # type: ignore[arg-type]
 
-    def _image(self, state: FileState) -> Image:
+    def _content(self, image: Image) -> bytes:
+        path = f"{self.folder}/blobs/{image.sha256}"
+        content = self._files.read(path)
+        if hashlib.sha256(content).hexdigest() != image.sha256:
+            raise SystemFault(
+                f"{path} is damaged",
+                reason="it does not hold the content that it is named after",
+                next_command="put a file of that content there from a backup",
+            )
+        return content
+
+    def _without_us(self, known: Entry, seen: Image) -> Image:
+        """What a path that we changed before would hold by now had we never touched it."""
+        if seen == known.before or seen.kind != known.after.kind:
+            return seen  # put back, or something else altogether: nothing of ours is in it
+        if seen == known.after or not seen.kind == known.before.kind == "file":
+            return known.before
+        content = rebase(self._content(known.after), self._content(seen), self._content(known.before))
+        theirs = (seen.mode, seen.uid, seen.gid)
+        was = (known.before.mode, known.before.uid, known.before.gid)
+        mode, uid, gid = was if theirs == (known.after.mode, known.after.uid, known.after.gid) else theirs
+        return self._image(known.path, FileState("file", content, "", mode, uid, gid))
+
+    def _image(self, path: str, state: FileState) -> Image:
         if state.kind == "other":
-            raise SystemFault("a path that is neither file, link nor directory cannot be journalled")
+            raise SystemFault(
+                f"{path} is neither file, link nor directory; it is left alone", next_command=f"ls -l {path}"
+            )
         digest = ""
         if state.kind == "file":
             digest = hashlib.sha256(state.content).hexdigest()
@@ -182,7 +220,12 @@ class Journal:
         try:
             return msgspec.json.decode(self._files.read(path), type=kind)
         except msgspec.DecodeError as error:
-            raise SystemFault(f"the journal file {path} is damaged", reason=str(error)) from error
+            raise SystemFault(
+                f"the journal file {path} is damaged",
+                reason=str(error),
+                next_command="restore it from a backup; or see that every file it names is as it should be, "
+                "and move it away",
+            ) from error
 
     def _sweep(self) -> None:
         """Removes contents that nothing names any more."""

@@ -242,6 +242,11 @@ class KeyFiles:
     fullchain: str
     combined: str  # key, leaf, chain in one file: what smtpd_tls_chain_files reads
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """All five."""
+        return (self.privkey, self.cert, self.chain, self.fullchain, self.combined)
+
 
 @dataclass(frozen=True, slots=True)
 class CertificateFacts:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from mailseal import services
 from mailseal.desired import SIGN, SIGN_TEXT, Desired
-from mailseal.errors import SystemFault
 from mailseal.model import (
     CertificateSpec,
     FileWish,
@@ -22,10 +21,11 @@ from mailseal.model import (
     KeyType,
     Wish,
 )
+from mailseal.renewal import nearly_expired
 from mailseal.services.base import ChallengeWish, Facts, ServiceAdapter, ServiceWish
 from mailseal.steps import Put, differences
 from mailseal.stores.filesystem import LineageStore
-from mailseal.stores.state import LineageState, StateStore
+from mailseal.stores.state import LineageState, StateStore, holds
 from mailseal.system import System
 
 
@@ -33,9 +33,10 @@ from mailseal.system import System
 class Lineage:
     """One lineage as it stands: its generations, which is current, what is remembered of it.
 
-    `target` is the generation that should be live: the newest that was not
-    rejected, else the current one; None while there is none. `switch` are the
-    puts that make it so (`current`, and the links of live/); none when it is.
+    `target` is the generation that should be live: the newest that nothing is
+    held against, else the current one; None while there is none. `switch` are
+    the puts that make it so (`current`, and the links of live/); none when it
+    is.
     """
 
     name: str
@@ -82,21 +83,22 @@ class Observed:
 def observe_lineage(
     system: System, store: LineageStore, states: StateStore, spec: CertificateSpec, *, insist: bool = False
 ) -> Lineage:
-    """One lineage from disk; a damaged generation is as if it were not there.
+    """One lineage from disk; a generation that is not whole is as if it were not there.
 
-    `insist`: a person asks, so a generation that was taken back may be tried again before its time.
+    `insist`: a person asks, so a generation that was taken back may be tried again before its time. It is too
+    where the live one is about to expire: nothing would be worse than that.
     """
-    found = []
-    for number in store.numbers(spec.name):
-        try:
-            found.append(store.load(spec.name, number))
-        except SystemFault:
-            continue
+    labels = (f"{number:04d}" for number in store.numbers(spec.name))
+    found = [g for g in (store.find(spec.name, label) for label in labels) if g is not None]
     state, current = states.load(spec.name), store.current_number(spec.name)
     now = system.clock.now()
-    held_back = {r.number for r in state.rejected if r.unusable or (now < r.again and not insist)}
+    live = next((g for g in found if g.number == current), None)
+    impatient = insist or (live is not None and nearly_expired(live, now))
+    held_back = {
+        r.number for r in state.rejected if r.unusable or (not impatient and holds(r.at, r.again, now))
+    }
     usable = [g for g in found if g.number not in held_back]
-    chosen = usable[-1] if usable else next((g for g in found if g.number == current), None)
+    chosen = usable[-1] if usable else live
     switch: tuple[Put, ...] = ()
     if chosen is not None:
         wishes = (store.current_wish(chosen), *store.live_wishes(spec.name, key_types(spec, chosen)[0]))
@@ -112,8 +114,10 @@ def observe(
     files: tuple[KeyFiles, ...] = ()
     if wanted.default is not None:
         files = store.key_files(wanted.default.name, key_types(wanted.default, lineages[0].target))
+    names = _names(wanted, lineages[0].target) if lineages else ()
     views = tuple(
-        _view(system, adapter, facts, wanted, files) for adapter, facts in found_services(system, wanted)
+        _view(system, adapter, facts, wanted, files, names)
+        for adapter, facts in found_services(system, wanted)
     )
     return Observed(lineages, views)
 
@@ -138,20 +142,34 @@ def key_types(spec: CertificateSpec, generation: Generation | None) -> tuple[Key
     return preferred + tuple(t for t in have if t not in preferred)
 
 
+def _names(wanted: Desired, generation: Generation | None) -> tuple[Identifier, ...]:
+    """The names to serve: those wished for that the certificate has, since a site without one would be refused."""
+    assert wanted.default is not None
+    wished = wanted.default.sorted_identifiers
+    if generation is None:
+        return wished
+    held = frozenset[Identifier].intersection(
+        *(frozenset(facts.identifiers) for _, facts in generation.leaves)
+    )
+    return tuple(name for name in wished if name in held) or wished
+
+
 def _view(
-    system: System, adapter: ServiceAdapter, facts: Facts, wanted: Desired, files: tuple[KeyFiles, ...]
+    system: System,
+    adapter: ServiceAdapter,
+    facts: Facts,
+    wanted: Desired,
+    files: tuple[KeyFiles, ...],
+    names: tuple[Identifier, ...],
 ) -> ServiceView:
     challenge = (
         ChallengeWish(wanted.challenge_directory)
         if adapter.kind == "apache" and wanted.challenges_by_apache
         else None
     )
-    identifiers: tuple[Identifier, ...] = wanted.default.sorted_identifiers if wanted.default else ()
-    first = adapter.render(
-        ServiceWish(identifiers=identifiers, primary=wanted.primary, challenge=challenge), facts
-    )
+    first = adapter.render(ServiceWish(identifiers=names, primary=wanted.primary, challenge=challenge), facts)
     full = adapter.render(
-        ServiceWish(files, identifiers, wanted.primary, challenge, submission=wanted.submission), facts
+        ServiceWish(files, names, wanted.primary, challenge, submission=wanted.submission), facts
     )
     sign: tuple[Wish, ...] = ()
     if challenge is not None:

@@ -6,7 +6,9 @@ will do as provisional:
 1. where a certificate is needed and Apache answers challenges, the challenge
    path is served first (a transaction of its own);
 2. the orders;
-3. the deployment: files, links, `current`, in one transaction, proven.
+3. the deployment: files, links, `current`, in one transaction, proven; after
+   it `current` of every other lineage, each by itself, so that none holds up
+   another.
 
 Nothing is planned for what must wait: a failure's backoff, a rejected
 generation's, a renewal's time. `Plan.waits` says until when.
@@ -23,6 +25,7 @@ from mailseal.model import CertificateSpec, Generation, KeyType
 from mailseal.observe import Lineage, Observed
 from mailseal.renewal import renewal_time
 from mailseal.steps import Deploy, Issue, Plan, Step
+from mailseal.stores.state import holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +50,20 @@ def due(
             wait=f"{spec.name}: generation {newest.label} was taken back ({rejection.reason}); "
             f"it is tried again {rejection.again:%F %H:%M} UTC, or by mailseal apply"
         )
-    if reason and rejection and rejection.unusable and now < rejection.again and not insist:
+    if (
+        reason
+        and rejection
+        and rejection.unusable
+        and not insist
+        and holds(rejection.at, rejection.again, now)
+    ):
         return Due(
             wait=f"{spec.name}: what the CA issued last was refused ({rejection.reason}); "
             f"another is ordered {rejection.again:%F %H:%M} UTC, or by mailseal apply"
         )
     failure = lineage.state.failure
-    if reason and failure is not None and now < failure.again and (failure.limited or not insist):
+    held = failure is not None and holds(failure.at, failure.again, now) and (failure.limited or not insist)
+    if reason and failure is not None and held:
         return Due(
             wait=f"{spec.name}: the last order failed ({failure.reason}); next try {failure.again:%F %H:%M} UTC"
         )
@@ -81,33 +91,77 @@ def _reason(spec: CertificateSpec, lineage: Lineage | None, issuer_url: str, now
     return ""
 
 
-def plan(wanted: Desired, seen: Observed, issuer_url: str, now: datetime, *, insist: bool = False) -> Plan:
-    """The steps of this round; `issuer_url` is the CA that the configuration names now."""
-    steps: list[Step] = []
+def plan(
+    wanted: Desired,
+    seen: Observed,
+    issuer_url: str,
+    now: datetime,
+    *,
+    insist: bool = False,
+    failed: frozenset[str] = frozenset(),
+) -> Plan:
+    """The steps of this round; `issuer_url` is the CA that the configuration names now.
+
+    `failed` names the specs whose order failed in this run: they wait for the next one, and what can be done
+    without them is done.
+    """
     waits: list[str] = []
     issues: list[Issue] = []
     for spec in wanted.specs:
-        need = due(spec, seen.lineage(spec.name), issuer_url, now, insist=insist)
+        if spec.name in failed:
+            continue
+        lineage = seen.lineage(spec.name)
+        need = due(spec, lineage, issuer_url, now, insist=insist)
         if need.wait:
             waits.append(need.wait)
         elif need.why:
-            issues.append(Issue(spec, need.why, replaces=_replaces(seen.lineage(spec.name), now)))
-    if issues:
-        steps.extend(_serve_challenges(seen))
-        steps.extend(issues)
-    default = wanted.default
-    if default is not None:
-        pending = any(issue.spec.name == default.name for issue in issues)
-        deployment = _deployment(default, seen, provisional=pending)
-        if deployment is not None:
-            steps.append(deployment)
-    return Plan(tuple(steps), tuple(waits))
+            issues.append(Issue(spec, need.why, replaces=_replaces(lineage, issuer_url, now)))
+    held = "" if insist or wanted.default is None else _held(seen.lineage(wanted.default.name), now)
+    challenges = _serve_challenges(seen) if issues else []
+    if challenges and held:
+        challenges, issues = [], []
+        waits.append(held)
+    pending = {issue.spec.name for issue in issues}
+    deployment = None
+    if wanted.default is not None:
+        deployment = _deployment(wanted.default, seen, provisional=wanted.default.name in pending)
+    if deployment is not None and held and not deployment.generations:
+        deployment = None
+        waits.append(held)
+    others = [
+        _switch(lineage, provisional=lineage.name in pending)
+        for lineage in seen.lineages
+        if lineage.switch and (wanted.default is None or lineage.name != wanted.default.name)
+    ]
+    steps: list[Step] = [*challenges, *issues, *((deployment,) if deployment else ()), *others]
+    return Plan(tuple(steps), tuple(dict.fromkeys(waits)))
 
 
-def _replaces(lineage: Lineage | None, now: datetime) -> tuple[tuple[KeyType, str], ...]:
-    """The predecessors to name to the CA, inside their windows only: outside, naming one gains nothing (RFC 9773)."""
-    suggestions = lineage.state.suggestions if lineage else {}
-    return tuple((key_type, s.certificate_id) for key_type, s in suggestions.items() if s.start <= now)
+def _held(lineage: Lineage | None, now: datetime) -> str:
+    """Why no change of the services' configuration is tried now; empty where it may be."""
+    failure = lineage.state.deployment if lineage else None
+    if failure is None or not holds(failure.at, failure.again, now):
+        return ""
+    return (
+        f"the services' configuration: the last change was taken back ({failure.reason}); "
+        f"it is tried again {failure.again:%F %H:%M} UTC, or by mailseal apply"
+    )
+
+
+def _replaces(lineage: Lineage | None, issuer_url: str, now: datetime) -> tuple[tuple[KeyType, str], ...]:
+    """The predecessors to name to the CA (RFC 9773 section 5): its own, the very certificates that are live.
+
+    Inside their windows only: outside, naming one gains nothing.
+    """
+    target = lineage.target if lineage else None
+    if lineage is None or target is None or target.issuer != issuer_url:
+        return ()
+    leaves = dict(target.leaves)
+    return tuple(
+        (key_type, known.certificate_id)
+        for key_type, known in lineage.state.suggestions.items()
+        if known.start <= now and key_type in leaves and leaves[key_type].fingerprint == known.fingerprint
+    )
 
 
 def _serve_challenges(seen: Observed) -> list[Deploy]:
@@ -121,28 +175,44 @@ def _serve_challenges(seen: Observed) -> list[Deploy]:
 def _deployment(spec: CertificateSpec, seen: Observed, *, provisional: bool) -> Deploy | None:
     lineage = seen.lineage(spec.name)
     generation = lineage.target if lineage else None
-    if generation is None and not provisional:
+    if lineage is None or (generation is None and not provisional):
         return None
     puts = [put for view in seen.services for put in view.gaps]
     kinds = {view.kind for view in seen.services if view.gaps}
-    going_live: list[tuple[str, int]] = []
-    for one in seen.lineages:
-        puts.extend(one.switch)
-        if one.target is not None and one.current != one.target.number:
-            going_live.append((one.name, one.target.number))
-            if one.name == spec.name:
-                kinds = {view.kind for view in seen.services}
-    if provisional:
-        kinds, going_live = {view.kind for view in seen.services}, []
+    going_live = _going_live(lineage)
+    if going_live:
+        kinds = {view.kind for view in seen.services}
+    puts.extend(lineage.switch)
     if not puts and not provisional:
         return None
     return Deploy(
-        _purpose(spec, None if provisional else generation),
-        parents_first(tuple(puts)),
+        _purpose(spec, generation),
+        parents_first(tuple(puts), current_last=_drops_a_key_type(lineage)),
         tuple(sorted(kinds)),
-        tuple(going_live),
+        going_live,
         provisional,
     )
+
+
+def _switch(lineage: Lineage, *, provisional: bool) -> Deploy:
+    """The files of a lineage that no service serves by mailseal's doing: whoever reads them does so by live/."""
+    label = lineage.target.label if lineage.target else ""
+    purpose = f"make generation {label} of {lineage.name!r} the current one"
+    return Deploy(purpose, parents_first(lineage.switch), (), _going_live(lineage), provisional)
+
+
+def _going_live(lineage: Lineage) -> tuple[tuple[str, int], ...]:
+    if lineage.target is None or lineage.current == lineage.target.number:
+        return ()
+    return ((lineage.name, lineage.target.number),)
+
+
+def _drops_a_key_type(lineage: Lineage) -> bool:
+    """Whether the configuration that stands names files that the new generation has not."""
+    live = lineage.generation(lineage.current)
+    if live is None or lineage.target is None:
+        return False
+    return bool({kind for kind, _ in live.leaves} - {kind for kind, _ in lineage.target.leaves})
 
 
 def _purpose(spec: CertificateSpec, generation: Generation | None) -> str:

@@ -12,29 +12,27 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import msgspec
-
-from mailseal.apply import Outcome, Prover, Rehearser, Say, Service, Transactions
+from mailseal.apply import Prover, Rehearser, Transactions
 from mailseal.chains import TrustAnchors
 from mailseal.challenges.base import Solver
-from mailseal.challenges.names import name_findings
 from mailseal.config.schema import Config
+from mailseal.daemons import Say, Service
 from mailseal.desired import Desired
-from mailseal.detach import Return, hand_back, returns
-from mailseal.errors import UNCHANGED, ApplyFailed, ExitCode, KeyMaterialError, MailsealError
-from mailseal.issuing import Issued, Issuing
+from mailseal.detach import HandedBack, HandingBack, Return, returns
+from mailseal.errors import UNCHANGED, ApplyFailed, ExitCode, MailsealError
+from mailseal.issuing import Issued, Issuing, notes
 from mailseal.journal import Journal, Record
 from mailseal.judge.verdict import Verdict
 from mailseal.model import Finding, Generation, Severity
 from mailseal.observe import Lineage, Observed, ServiceView, found_services, observe, observe_lineage
 from mailseal.plan import plan
 from mailseal.recover import Recovery
-from mailseal.renewal import nearly_expired, retry_after
+from mailseal.remember import Memory
 from mailseal.steps import Deploy, Issue, Plan
 from mailseal.stores.filesystem import LineageStore
-from mailseal.stores.state import Rejection, StateStore
+from mailseal.stores.state import StateStore
 from mailseal.system import System
-from mailseal.vetting import vet
+from mailseal.vetting import no_way_back, vet
 
 NOTHING_CHANGED = 5.0  # seconds that a proof waits where no daemon was reloaded
 MOST_ROUNDS = 6  # challenge path, orders, deployment: more says that two wishes fight
@@ -54,8 +52,9 @@ class Report:
 
     @property
     def exit_code(self) -> ExitCode:
-        if self.errors:
-            return max(error.exit_code for error in self.errors)
+        if self.errors:  # what only waits says less than what failed
+            codes = {error.exit_code for error in self.errors}
+            return max(codes - {ExitCode.WAITING}, default=ExitCode.WAITING)
         if any(finding.severity >= Severity.WARNING for finding in self.findings):
             return ExitCode.FINDINGS
         return ExitCode.WAITING if self.waits else ExitCode.OK
@@ -140,63 +139,73 @@ class Reconciler:
             self.store.prepare()
             yield
 
+    def current(self) -> dict[str, int]:
+        """Which generation of each spec is live; nothing for one that has none."""
+        found = {spec.name: self.store.current_number(spec.name) for spec in self.wanted.specs}
+        return {name: number for name, number in found.items() if number is not None}
+
     def returns(self) -> tuple[Return, ...]:
         """What `detach` would do."""
         return returns(self._system.files, self.journal)
 
-    def detach(self, planned: tuple[Return, ...]) -> tuple[str, ...]:
-        """Hands the machine back; the paths that were left alone. Raises `ApplyFailed` if a daemon then complains."""
+    def detach(self) -> HandedBack:
+        """Hands the machine back. Raises `ApplyFailed` if a daemon would refuse it; nothing has changed then."""
         with self.lock():
-            tally = _Tally()
-            self._recover(tally)
-            hand_back(self._system.files, self.journal, returns(self._system.files, self.journal))
-            transactions = self._transactions()
-            services = self._services()
-            transactions.check(services)
-            transactions.take_up(services)
-        return tuple(one.path for one in planned if one.wanted is None)
+            self._recover(_Tally())
+            prover = self._prover(None)
+            work = HandingBack(self._system, self.journal, self._transactions(), prover, self._say)
+            return work.carry_out(self._services())
 
     def _work(self, tally: _Tally, insist: bool) -> None:
         self._refresh(insist)
         for _ in range(MOST_ROUNDS):
             seen = self.look(insist=insist)
-            planned = self._plan(seen, insist)
+            failed = frozenset(one.step.spec.name for one in tally.issued if one.error is not None)
+            planned = self._plan(seen, insist, failed)
             tally.waits = list(planned.waits)
             tally.services = seen.services
             if not self._round(planned, seen, tally):
-                break
+                return
             insist = insist and not (tally.issued or tally.errors)  # one try is what a person asked for
+        tally.errors.append(
+            ApplyFailed(
+                f"There is still something to do after {MOST_ROUNDS} rounds",
+                reason="two wishes contradict each other, or somebody undoes what mailseal does",
+                state="What was done stands, and was proven.",
+                next_command="mailseal plan (shows what is wished for again and again)",
+            )
+        )
 
-    def _plan(self, seen: Observed, insist: bool) -> Plan:
-        now = self._system.clock.now()
-        return plan(self.wanted, seen, self._config.acme.directory_url, now, insist=insist)
+    def _plan(self, seen: Observed, insist: bool, failed: frozenset[str] = frozenset()) -> Plan:
+        now, issuer = self._system.clock.now(), self._config.acme.directory_url
+        return plan(self.wanted, seen, issuer, now, insist=insist, failed=failed)
 
     def _round(self, planned: Plan, seen: Observed, tally: _Tally) -> bool:
         """Does what is not provisional; False when nothing was done, or no more is to be done in this run."""
         issues = [step for step in planned.steps if isinstance(step, Issue)]
-        deploys = [step for step in planned.steps if isinstance(step, Deploy) and not step.provisional]
-        if tally.errors:
-            issues = []  # what failed once in this run waits for the next
         if issues and not self._sound(seen, tally):
             return False
-        before_orders = [step for step in deploys if not step.generations and issues]
-        if before_orders:
-            return all(self._deploy(step, seen, tally, challenge=True) for step in before_orders)
         if issues:
-            issued = self._issuing.carry_out(issues)
-            tally.issued.extend(issued)
-            tally.errors.extend(one.error for one in issued if one.error is not None)
-            tally.done.extend(one.step.describe() for one in issued if one.generation is not None)
-            return any(one.generation is not None for one in issued) or bool(deploys)
-        if deploys:
-            return all(self._deploy(step, seen, tally) for step in deploys)
-        return False
+            first = planned.steps.index(issues[0])
+            before = [step for step in planned.steps[:first] if isinstance(step, Deploy)]
+            if before:
+                return all(self._deploy(step, seen, tally, challenge=True) for step in before)
+            return self._issue(issues, tally)
+        deploys = [step for step in planned.steps if isinstance(step, Deploy) and not step.provisional]
+        return bool(deploys) and all(self._deploy(step, seen, tally) for step in deploys)
+
+    def _issue(self, issues: list[Issue], tally: _Tally) -> bool:
+        issued = self._issuing.carry_out(issues)
+        tally.issued.extend(issued)
+        tally.errors.extend(one.error for one in issued if one.error is not None)
+        tally.done.extend(one.step.describe() for one in issued if one.generation is not None)
+        return True
 
     def _sound(self, seen: Observed, tally: _Tally) -> bool:
         """Whether the daemons accept their configuration as it stands: nothing is bought that could not be deployed."""
         services = [Service(view.adapter, view.facts) for view in seen.services if view.facts.running]
         try:
-            self._transactions().refuse_broken(services)
+            self._transactions().daemons.refuse_broken(services)
         except MailsealError as error:
             tally.errors.append(error)
             return False
@@ -208,9 +217,9 @@ class Reconciler:
         try:
             outcome = self._transactions(step).deploy(step, services)
         except MailsealError as error:
-            tally.errors.append(error)
-            if isinstance(error, ApplyFailed | KeyMaterialError):
-                self._reject(step, error)
+            failure = error
+            tally.errors.append(failure)
+            self._remember(lambda memory: memory.failed(step, failure))
             return False
         tally.done.append(step.describe())
         if challenge:
@@ -218,8 +227,17 @@ class Reconciler:
         else:
             tally.findings.extend(outcome.notes)
             tally.verdict = outcome.verdict
-        self._remember_proof(step, outcome)
+        ours = self.wanted.default is not None and self.wanted.default.name in dict(step.generations)
+        self._remember(lambda memory: memory.deployed(step, proven=outcome.proven and ours))
         return True
+
+    def _remember(self, what: Callable[[Memory], None]) -> None:
+        """A memory that cannot be written (a full disk) is no reason to stop: it costs a try too many."""
+        default = self.wanted.default.name if self.wanted.default else ""
+        try:
+            what(Memory(self._system, self.states, default))
+        except MailsealError as fault:
+            self._say(f"not remembered: {fault}")
 
     def _transactions(self, step: Deploy | None = None) -> Transactions:
         return Transactions(
@@ -229,7 +247,7 @@ class Reconciler:
             self._rehearser,
             look_again=self._services,
             vet=self._vet,
-            may_return=self._may_return,
+            no_way_back=lambda step: no_way_back(self._system, self.store, step),
             say=self._say,
         )
 
@@ -243,49 +261,12 @@ class Reconciler:
             return None
         number = dict(step.generations).get(default.name) if step else None
         number = number or self.store.current_number(default.name)
-        return self.store.load(default.name, number) if number else None
-
-    def _may_return(self, step: Deploy) -> str:
-        now = self._system.clock.now()
-        for put in step.puts:
-            for name, _ in step.generations:
-                if put.path == f"{self.store.folder(name)}/current" and put.before.kind == "link":
-                    before = self.store.load(name, int(put.before.target))
-                    if nearly_expired(before, now):
-                        return (
-                            f"generation {before.label} of {name!r} expires {before.not_after:%F %H:%M} UTC"
-                        )
-        return ""
+        return self.store.find(default.name, f"{number:04d}") if number else None
 
     def _vet(self, step: Deploy) -> None:
         """Loads what will be served, as a daemon would; raises `KeyMaterialError`."""
-        specs = {spec.name: spec for spec in self.wanted.specs}
         for name, number in step.generations:
-            vet(self._system, self.store, self.store.load(name, number), specs.get(name), self._anchors)
-
-    def _reject(self, step: Deploy, error: MailsealError) -> None:
-        """A generation that was taken back is remembered, and tried again after a growing pause."""
-        now = self._system.clock.now()
-        unusable = isinstance(error, KeyMaterialError)
-        for name, number in step.generations:
-            state = self.states.load(name)
-            known = state.rejection(number)
-            attempts = known.attempts + 1 if known else 1
-            again = now + retry_after(attempts, self._system.random.uniform(0.0, 1.0))
-            others = [r for r in state.rejected if r.number != number]
-            rejected = [
-                *others,
-                Rejection(number, now, error.reason or error.message, attempts, again, unusable),
-            ]
-            self.states.save(name, msgspec.structs.replace(state, rejected=rejected))
-
-    def _remember_proof(self, step: Deploy, outcome: Outcome) -> None:
-        now = self._system.clock.now().replace(microsecond=0)
-        for name, number in step.generations:
-            state = self.states.load(name)
-            proven = {**state.proven, number: now} if outcome.proven else state.proven
-            rejected = [r for r in state.rejected if r.number != number]
-            self.states.save(name, msgspec.structs.replace(state, proven=proven, rejected=rejected))
+            vet(self._system, self.store, self.store.load(name, number), self._anchors)
 
     def _recover(self, tally: _Tally) -> None:
         recovery = Recovery(
@@ -302,7 +283,7 @@ class Reconciler:
 
     def _abandon_unused_challenge(self, tally: _Tally, why: str) -> None:
         """A machine that has no certificate of ours keeps nothing of a run that failed; the errors tell its state."""
-        stays = any(self.store.current_number(spec.name) for spec in self.wanted.specs)
+        stays = bool(self.current())
         told = "What is served stays as it is." if stays else UNCHANGED
         for record in () if stays else tuple(reversed(tally.challenge_records)):
             undone = self._transactions().restore(record, self._services(), why)
@@ -331,23 +312,21 @@ class Reconciler:
             return
         if tally.verdict is None:
             self._say("proving every endpoint")
-            patience = (
-                0.0 if tally.errors else None
-            )  # what the error kept from being done does not come by waiting
-            tally.verdict = self._prover(served).prove(
-                [view.facts for view in tally.services], patience=patience
-            )
+            # What the error kept from being done does not come by waiting.
+            patience = 0.0 if tally.errors else None
+            asked = [view.facts for view in tally.services if view.facts.running]
+            tally.verdict = self._prover(served).prove(asked, patience=patience)
         stale = self._stale(tally.verdict, served)
         if stale and not tally.errors:
             step = Deploy(f"have {' and '.join(stale)} take up generation {served.label}", (), stale)
             self._deploy(step, self.look(), tally)
+        if tally.verdict.judged and tally.verdict.proven:
+            self._remember(lambda memory: memory.proven(served.lineage, served.number))
 
     def _stale(self, verdict: Verdict, served: Generation) -> tuple[str, ...]:
         """The services of which an endpoint serves an older generation of the same lineage."""
-        older: set[str] = set()
-        for number in self.store.numbers(served.lineage):
-            if number != served.number:
-                older |= self.store.load(served.lineage, number).fingerprints()
+        labels = (f"{number:04d}" for number in self.store.numbers(served.lineage) if number != served.number)
+        older = {leaf for label in labels for leaf in self.store.fingerprints(served.lineage, label)}
         found = {one.question.endpoint.service for one in verdict.judged if one.fingerprint in older}
         return tuple(sorted(found))
 
@@ -359,7 +338,7 @@ class Reconciler:
         findings.extend(_not_running(view) for view in tally.services if not view.facts.running)
         findings.extend(tally.verdict.findings if tally.verdict else ())
         findings.extend(f for f in tally.findings if f not in findings)
-        findings.extend(_of_names(tally.issued, self.wanted))
+        findings.extend(notes(tally.issued, self.wanted.primary))
         return Report(
             tuple(tally.done),
             tuple(findings),
@@ -381,20 +360,3 @@ def _not_running(view: ServiceView) -> Finding:
         why="Its files are kept right, so that it serves the certificate when it is started.",
         mend=f"start it, or set [services.{view.kind}] enabled = false",
     )
-
-
-def _of_names(issued: list[Issued], wanted: Desired) -> Iterator[Finding]:
-    """What the preflight saw that did not block an order: names behind web proxies, what could not be reached."""
-    for one in issued:
-        for identifier, addresses in one.looked.addresses if one.looked else ():
-            yield from name_findings(identifier, addresses, receives_mail=identifier.value == wanted.primary)
-        for result in one.looked.unknown if one.looked else ():
-            yield Finding(
-                result.code,
-                Severity.INFO,
-                f"{result.identifier} at {result.address}" if result.address else str(result.identifier),
-                seen=result.seen,
-                expected="the challenge path answered there",
-                why="Whether the CA finds it could not be told from here, so the order went on.",
-                mend=result.mend,
-            )

@@ -10,11 +10,15 @@ reload, and restart where that does not heal.
 
 from __future__ import annotations
 
-from mailseal.apply import Prover, Say, Service, Transactions
+from mailseal.apply import SETTLE, Prover, Transactions
+from mailseal.daemons import Say, Service
 from mailseal.effects import sweep
+from mailseal.errors import ApplyFailed
 from mailseal.journal import Journal, Record, image_matches
 from mailseal.model import Finding, Severity
 from mailseal.system import System
+
+STARTING = 5.0  # seconds that a proof waits: a reboot may have started the daemons just now
 
 
 class Recovery:
@@ -30,14 +34,26 @@ class Recovery:
         self._say = say
 
     def recover(self, record: Record, services: tuple[Service, ...]) -> Finding:
-        """Says what was done about the record, as a finding."""
+        """Says what was done about the record, as a finding.
+
+        Raises `ApplyFailed` where a file could not be restored; the record stays open then.
+        """
         self._say(f"an earlier run was interrupted: {record.purpose} ({record.started})")
         for entry in record.entries:
             sweep(self._system.files, entry.path)
-        if self._complete(record) and self._proven(services):
+        if self._complete(record) and self._proven(record, services):
             self._journal.commit(record)
             return self._told(record, "it was complete and every endpoint proves it: kept")
         undone = self._transactions.restore(record, services, "it was interrupted")
+        self._heal([service for service in services if service.kind in record.services])
+        if undone.failed:
+            paths = "; ".join(f"{path} ({why})" for path, why in undone.failed)
+            raise ApplyFailed(
+                f"What an interrupted run left could not be restored: {paths}",
+                reason=f"the run of {record.started} was to {record.purpose}",
+                state="Nothing else was changed.",
+                next_command="mend that, then type the same command again",
+            )
         self._journal.close(record)
         left = f"; changed by somebody since, left alone: {', '.join(undone.left)}" if undone.left else ""
         return self._told(record, f"taken back{left}")
@@ -47,9 +63,20 @@ class Recovery:
             image_matches(entry.after, self._system.files.state(entry.path)) for entry in record.entries
         )
 
-    def _proven(self, services: tuple[Service, ...]) -> bool:
-        verdict = self._prover.look([service.facts for service in services])
-        return not any(finding.severity >= Severity.ERROR for finding in verdict.findings)
+    def _proven(self, record: Record, services: tuple[Service, ...]) -> bool:
+        """Whether every endpoint serves what it should: by what is on disk now, not by what a daemon read before."""
+        asked = [s.facts for s in services if s.facts.running or s.kind in record.services]
+        return self._prover.prove(asked, patience=STARTING).proven
+
+    def _heal(self, services: list[Service]) -> None:
+        """Restarts what still turns clients away some seconds after a reload that seemed to go well."""
+        end = self._system.clock.monotonic() + SETTLE
+        facts = [service.facts for service in services]
+        while any(one.level == 0 for one in self._prover.look(facts).judged):
+            if self._system.clock.monotonic() >= end:
+                self._transactions.daemons.restart(services)
+                return
+            self._system.clock.sleep(0.5)
 
     def _told(self, record: Record, what: str) -> Finding:
         return Finding(

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from mailseal.apply import Say, Service
+from mailseal.daemons import Say, Service
 from mailseal.errors import ApplyFailed, MailsealError
 from mailseal.model import Finding, Severity
 from mailseal.services.base import ServiceSettings

@@ -3,8 +3,10 @@
 What was whole when it was written may have been touched since: by a restore, a
 tool, a hand. So the five files of each key type are looked at as the daemons
 will read them: there, root's own, closed to others, in agreement with each
-other; and then loaded and held against each other, the names and the roots
-(`mailseal.material`).
+other; and then loaded and held against each other, their names and the roots
+(`mailseal.material`). Whether those names are the ones asked for now is the
+plan's to see: a generation that lacks one still beats an older one that
+expires.
 """
 
 from __future__ import annotations
@@ -12,19 +14,15 @@ from __future__ import annotations
 from mailseal.chains import TrustAnchors
 from mailseal.errors import KeyMaterialError
 from mailseal.material import check_material
-from mailseal.model import CertificateSpec, Generation, KeyFiles
+from mailseal.model import Generation, KeyFiles
+from mailseal.renewal import nearly_expired
+from mailseal.steps import Deploy
 from mailseal.stores.filesystem import LineageStore
 from mailseal.system import Files, System
 
 
-def vet(
-    system: System,
-    store: LineageStore,
-    generation: Generation,
-    spec: CertificateSpec | None,
-    anchors: TrustAnchors,
-) -> None:
-    """Raises `KeyMaterialError` where a generation must not go live; `spec` None: for the names that it has."""
+def vet(system: System, store: LineageStore, generation: Generation, anchors: TrustAnchors) -> None:
+    """Raises `KeyMaterialError` where a generation must not go live."""
     for files, (key_type, facts) in zip(store.generation_files(generation), generation.leaves, strict=True):
         _readable(system.files, files)
         privkey, cert, chain = store.read_material(files)
@@ -32,16 +30,31 @@ def vet(
             privkey,
             cert,
             chain,
-            identifiers=spec.sorted_identifiers if spec else facts.identifiers,
+            identifiers=facts.identifiers,
             now=system.clock.now(),
             anchors=anchors,
             key_type=key_type,
         )
 
 
+def no_way_back(system: System, store: LineageStore, step: Deploy) -> str:
+    """Why a deployment must not be taken back: the generation that it would go back to is of no use; else empty."""
+    now = system.clock.now()
+    for put in step.puts:
+        for name, _ in step.generations:
+            if put.path != store.current_path(name) or put.before.kind != "link":
+                continue
+            before = store.find(name, put.before.target)
+            if before is None:
+                return f"what {put.path} led to before cannot be read"
+            if nearly_expired(before, now):
+                return f"generation {before.label} of {name!r} expires {before.not_after:%F %H:%M} UTC"
+    return ""
+
+
 def _readable(system_files: Files, files: KeyFiles) -> None:
     """The five files are there, root's own, closed to others, and agree with each other."""
-    for path in (files.privkey, files.cert, files.chain, files.fullchain, files.combined):
+    for path in files.paths:
         found = system_files.stat(path)
         if found is None or found.kind != "file" or found.mode & 0o077 or found.uid != 0:
             raise KeyMaterialError(

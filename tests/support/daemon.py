@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from mailseal.apply import Service
+from mailseal.daemons import Service
 from mailseal.judge.verdict import Judged, Verdict
 from mailseal.model import AppProtocol, Command, Endpoint, FileWish, Finding, Severity, TlsMode
 from mailseal.probes.base import Answer, Question, Stage
@@ -85,6 +85,7 @@ class Daemon:
     serves: str = ""
     reloads: int = 0
     restarts: int = 0
+    refuses: str = ""  # the checker says no while `current` leads there
     throttled: bool = False  # as master(8) after a bad value: a good reload does not heal, a restart does
 
     def __post_init__(self) -> None:
@@ -108,7 +109,9 @@ class Daemon:
         self.serves = "" if content == "poison" else content
 
     def _check(self, system: MemorySystem, argv: tuple[str, ...], stdin: bytes) -> Completed:
-        good = bool(self.machine.tree("/")[CONF].content.strip())
+        tree = self.machine.tree("/")
+        leads = {state.target for path, state in tree.items() if path.endswith("/current")}
+        good = bool(tree[CONF].content.strip()) and not (self.refuses and self.refuses in leads)
         return Completed(argv, 0 if good else 1, "", "" if good else "daemon.conf: line 1: nothing there")
 
     def _reload(self, system: MemorySystem, argv: tuple[str, ...], stdin: bytes) -> Completed:

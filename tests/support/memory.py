@@ -219,6 +219,7 @@ class MemorySystem:
         self.uid = uid
         self.command = command
         self.died: Dead | None = None
+        self.held_back: list[KeyboardInterrupt] | None = None  # inside `uninterrupted`: what came
         self.files = MemoryFiles(self)
         self.processes = MemoryProcesses(self)
         self.network = MemoryNetwork(self)
@@ -239,6 +240,19 @@ class MemorySystem:
         finally:
             if self.died is None:
                 del self.machine.locks[path]
+
+    @contextmanager
+    def uninterrupted(self) -> Iterator[None]:
+        """A KeyboardInterrupt that goes wrong within is raised at the end; the effect in whose place it came happens."""
+        outer, self.held_back = self.held_back, []
+        try:
+            yield
+        finally:
+            came, self.held_back = self.held_back, outer
+            if came and outer is not None:
+                outer.extend(came)
+            elif came and self.died is None:
+                raise came[0]
 
     def _take_lock(self, path: str, wait: float) -> None:
         try:
@@ -275,6 +289,12 @@ class MemorySystem:
         except Dead as death:
             self._die(death)
             raise
+        except KeyboardInterrupt as interrupt:
+            if self.held_back is None:
+                raise
+            self.held_back.append(interrupt)
+            self.machine.effects.append(Effect(kind, subject))
+            return None
         if fault is not None and isinstance(fault.error, Dead):
             self._die(fault.error)
         return fault

@@ -38,16 +38,17 @@ class Stand:
         self.daemon.start()
         self.before = self.machine.tree("/etc")
 
-    def transactions(self, may_return: str = "") -> Transactions:
+    def transactions(self, no_way_back: str = "") -> Transactions:
         self.prover = DaemonProver(self.daemon)
+        process = MemorySystem(self.machine)
         return Transactions(
-            MemorySystem(self.machine),
-            self.journal(),
+            process,
+            Journal(process, ROOT),
             self.prover,
             NoRehearsal(),
             look_again=lambda: (SERVICE,),
             vet=lambda step: None,
-            may_return=lambda step: may_return,
+            no_way_back=lambda step: no_way_back,
             say=lambda line: None,
         )
 
@@ -147,7 +148,7 @@ def test_an_edit_underneath_is_not_overwritten() -> None:
 
 def test_nothing_goes_back_to_what_has_expired() -> None:
     stand = Stand(new="poison")
-    outcome = stand.transactions(may_return="generation 0001 expires today").deploy(stand.step(), (SERVICE,))
+    outcome = stand.transactions(no_way_back="generation 0001 expires today").deploy(stand.step(), (SERVICE,))
     assert not outcome.proven and stand.whole() == "new" and stand.daemon.restarts == 1
 
 

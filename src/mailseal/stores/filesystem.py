@@ -5,8 +5,7 @@
     <root>/lineages/<name>/current -> 0007
     <root>/live/<name>/{privkey,cert,chain,fullchain}.pem -> ../../lineages/<name>/current/<keytype>/…
 
-A generation is whole or not there: it is written into a hidden folder beside
-its place and renamed into it. Nothing in it is ever changed. The folders that
+A generation is whole or not there (`Files.create_tree`). Nothing in it is ever changed. The folders that
 hold keys are entered by root only (0700), the keys in them are born 0600.
 Moving `current` is not done here: it is a step of a transaction
 (`current_wish`), so that it is journalled, proven and taken back like every
@@ -19,7 +18,6 @@ What a generation's leaves say is kept in meta.json, so that looking (`status`,
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -118,22 +116,50 @@ class LineageStore:
 
     def current_number(self, name: str) -> int | None:
         """Which generation `current` points at, or None."""
-        state = self._files.state(f"{self.folder(name)}/current")
+        state = self._files.state(self.current_path(name))
         return int(state.target) if state.kind == "link" and _NUMBER.fullmatch(state.target) else None
 
+    def current_path(self, name: str) -> str:
+        return f"{self.folder(name)}/current"
+
+    def find(self, name: str, label: str) -> Generation | None:
+        """The generation of that label (the target of a `current`); None where it is not there, or not whole.
+
+        Whole: meta.json can be read and every file that it tells of is there. What is in them is not looked at.
+        """
+        if not _NUMBER.fullmatch(label):
+            return None
+        try:
+            generation = self.load(name, int(label))
+        except SystemFault:
+            return None
+        paths = (path for files in self.generation_files(generation) for path in files.paths)
+        found = (self._files.stat(path) for path in paths)
+        return generation if all(one is not None and one.kind == "file" for one in found) else None
+
     def load(self, name: str, number: int) -> Generation:
-        """One generation, from its meta.json. Raises `SystemFault` where that is missing or unreadable."""
+        """One generation, from its meta.json. Raises `SystemFault` where that is missing or unreadable.
+
+        Its name and number are those of the folders that it lies in.
+        """
         path = f"{self.folder(name)}/{number:04d}/meta.json"
         try:
             meta = msgspec.json.decode(self._files.read(path), type=_Meta)
-        except msgspec.DecodeError as error:
+            leaves = tuple((leaf.key_type, _facts(leaf)) for leaf in meta.leaves)
+            if not leaves:
+                raise ValueError("it tells of no certificate")
+        except (msgspec.DecodeError, ValueError) as error:
             raise SystemFault(
                 f"{path} is damaged",
                 reason=str(error),
                 next_command=f"mailseal plan (a new generation of {name!r} takes the place of a damaged one)",
             ) from error
-        leaves = tuple((leaf.key_type, _facts(leaf)) for leaf in meta.leaves)
-        return Generation(meta.lineage, meta.number, leaves, meta.issued_at, meta.issuer)
+        return Generation(name, number, leaves, meta.issued_at, meta.issuer)
+
+    def fingerprints(self, name: str, label: str) -> frozenset[str]:
+        """Those of a generation's leaves; none where it cannot be read."""
+        generation = self.find(name, label)
+        return generation.fingerprints() if generation else frozenset()
 
     def key_files(self, name: str, key_types: tuple[KeyType, ...]) -> tuple[KeyFiles, ...]:
         """The paths that daemons are told, through `current`, so that one rename moves them all."""
@@ -159,20 +185,17 @@ class LineageStore:
         generation = Generation(
             name, number, tuple((m.key_type, m.facts) for m in materials), issued_at, issuer
         )
-        draft = f"{folder}/.{generation.label}.new"
-        self._files.remove_tree(draft)
-        self._files.mkdir(draft, mode=0o700)
-        for material in materials:
-            self._files.mkdir(f"{draft}/{material.key_type}", mode=0o700)
-            for file_name, content in material.files():
-                self._files.create(f"{draft}/{material.key_type}/{file_name}", content, mode=0o600)
-        self._files.create(f"{draft}/meta.json", msgspec.json.format(_encode(generation)), mode=0o600)
-        self._files.rename(draft, f"{folder}/{generation.label}")
+        for entry in self._files.listdir(folder):
+            if entry.startswith("."):  # a run that was killed left it half made, with a key in it
+                self._files.remove_tree(f"{folder}/{entry}")
+        contents = {f"{m.key_type}/{file}": content for m in materials for file, content in m.files()}
+        contents["meta.json"] = msgspec.json.format(_encode(generation))
+        self._files.create_tree(f"{folder}/{generation.label}", contents, mode=0o600)
         return generation
 
     def current_wish(self, generation: Generation) -> LinkWish:
         """The one rename that makes a generation the lineage's current one."""
-        path = f"{self.folder(generation.lineage)}/current"
+        path = self.current_path(generation.lineage)
         return LinkWish(
             path, generation.label, why=f"generation {generation.label} of {generation.lineage} goes live"
         )
@@ -221,8 +244,3 @@ def _encode(generation: Generation) -> bytes:
     ]
     meta = _Meta(generation.lineage, generation.number, generation.issuer, generation.issued_at, leaves)
     return msgspec.json.encode(meta)
-
-
-def identifiers_of(generation: Generation) -> Mapping[KeyType, frozenset[Identifier]]:
-    """Which identifiers each key type's leaf carries."""
-    return {key_type: frozenset(facts.identifiers) for key_type, facts in generation.leaves}

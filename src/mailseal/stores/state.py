@@ -44,8 +44,13 @@ class Suggestion(msgspec.Struct, frozen=True):
     explanation_url: str = ""
 
 
+def holds(at: datetime, again: datetime, now: datetime) -> bool:
+    """Whether a pause from `at` until `again` holds now. One that begins in the future was a clock's error."""
+    return at <= now < again
+
+
 class Failure(msgspec.Struct, frozen=True):
-    """Orders that failed in a row: how many, the last one's time and reason, and when the next may be tried.
+    """Tries that failed in a row: how many, the last one's time and reason, and when the next may be made.
 
     `limited`: the CA itself said until when (a rate limit), so nobody may insist on an earlier try.
     """
@@ -61,13 +66,16 @@ class LineageState(msgspec.Struct, frozen=True, omit_defaults=True):
     """The memory of one lineage.
 
     `proven` holds generation numbers with the time of their proof,
-    `suggestions` the CA's renewal information for each key type's certificate.
+    `suggestions` the CA's renewal information for each key type's certificate,
+    `failure` the orders that failed, `deployment` the changes of the services'
+    configuration that were taken back though they brought no generation.
     """
 
     proven: dict[int, datetime] = {}
     rejected: list[Rejection] = []
     suggestions: dict[KeyType, Suggestion] = {}
     failure: Failure | None = None
+    deployment: Failure | None = None
 
     def rejection(self, number: int) -> Rejection | None:
         return next((r for r in self.rejected if r.number == number), None)

@@ -299,3 +299,10 @@ class System(Protocol):
         Whoever gets it must look again whether the work is still needed.
         """
         ...
+
+    def uninterrupted(self) -> AbstractContextManager[None]:
+        """Within, Ctrl-C, SIGTERM and SIGHUP wait; what came is delivered at the end (for us a KeyboardInterrupt).
+
+        For what must not be left half done: keep it short.
+        """
+        ...

@@ -1,6 +1,6 @@
 """The real machine: the port `System` by this process's own system calls.
 
-Its parts are in `files`, `processes`, `network`, `clock` and `lock`. Loading
+Its parts are in `files`, `processes`, `network`, `clock`, `lock` and `signals`. Loading
 this module loads none of the heavy libraries: asyncio, the HTTP client and the
 resolver are imported by the first call that needs them.
 """
@@ -17,6 +17,7 @@ from mailseal.system.files import LocalFiles
 from mailseal.system.lock import locked
 from mailseal.system.network import LocalNetwork
 from mailseal.system.processes import LocalProcesses
+from mailseal.system.signals import held_back
 
 if TYPE_CHECKING:
     from mailseal.system import System
@@ -48,6 +49,9 @@ class LocalSystem:
 
     def lock(self, path: str, *, wait: float = 0.0) -> AbstractContextManager[None]:
         return locked(path, wait=wait)
+
+    def uninterrupted(self) -> AbstractContextManager[None]:
+        return held_back()
 
 
 if TYPE_CHECKING:
