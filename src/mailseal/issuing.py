@@ -9,7 +9,7 @@ run; an order that failed at the CA is tried again with growing pauses
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -19,23 +19,26 @@ from cryptography.x509 import load_pem_x509_certificate
 from mailseal.acme import ari
 from mailseal.acme.client import AcmeClient
 from mailseal.acme.problems import AcmeProblem
-from mailseal.apply import Say
 from mailseal.chains import TrustAnchors
 from mailseal.challenges.base import Solver
 from mailseal.challenges.fetch import Ports
+from mailseal.challenges.names import name_findings
 from mailseal.challenges.preflight import Looked, preflight, require
 from mailseal.config.schema import Config
+from mailseal.daemons import Say
 from mailseal.errors import ChallengeError, MailsealError
 from mailseal.issuers.accounts import open_client
 from mailseal.issuers.acme import AcmeIssuer
 from mailseal.issuers.base import IssueRequest
-from mailseal.model import Generation, KeyType
+from mailseal.model import Finding, Generation, KeyType, Severity
 from mailseal.observe import Lineage
 from mailseal.renewal import retry_after
 from mailseal.steps import Issue
 from mailseal.stores.filesystem import LineageStore
 from mailseal.stores.state import Failure, StateStore, Suggestion
 from mailseal.system import System
+
+AT_ONCE = 8  # orders under way: more gain nothing at any CA that we know, and their limits are reached sooner
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,7 @@ class Issuing:
         self._say = say
 
     def carry_out(self, steps: Sequence[Issue]) -> tuple[Issued, ...]:
-        """All orders, side by side."""
+        """All orders, side by side, `AT_ONCE` at most under way."""
         return asyncio.run(self._all(steps))
 
     def refresh(self, lineages: Sequence[Lineage]) -> None:
@@ -92,13 +95,25 @@ class Issuing:
             solver = self._make_solver()
             client = await open_client(self._system, http, self._store.root, self._config.acme)
             issuer = AcmeIssuer(self._system, self._store, client, solver, self._anchors)
-            return tuple(await asyncio.gather(*(self._one(step, issuer, solver) for step in steps)))
+            places = asyncio.Semaphore(AT_ONCE)
+            return tuple(await asyncio.gather(*(self._one(step, issuer, solver, places) for step in steps)))
         except MailsealError as error:
+            if isinstance(
+                error, AcmeProblem
+            ):  # a refusal, which more tries do not mend; a CA out of reach is none
+                for step in steps:
+                    self._remember(step.spec.name, error)
             return tuple(Issued(step, error=error) for step in steps)
         finally:
             await http.close()
 
-    async def _one(self, step: Issue, issuer: AcmeIssuer, solver: Solver) -> Issued:
+    async def _one(
+        self, step: Issue, issuer: AcmeIssuer, solver: Solver, places: asyncio.Semaphore
+    ) -> Issued:
+        async with places:
+            return await self._carried_out(step, issuer, solver)
+
+    async def _carried_out(self, step: Issue, issuer: AcmeIssuer, solver: Solver) -> Issued:
         name = step.spec.name
         looked: Looked | None = None
         try:
@@ -144,7 +159,10 @@ class Issuing:
         try:
             client = await open_client(self._system, http, self._store.root, self._config.acme)
             for lineage, kind in stale:
-                await self._refresh_one(client, lineage, kind)
+                try:
+                    await self._refresh_one(client, lineage, kind)
+                except AcmeProblem as problem:  # of this certificate, as of one that another CA issued
+                    self._say(f"{lineage.name}: no renewal information: {problem}")
         except MailsealError as error:
             self._say(f"renewal information could not be asked for: {error}")
         finally:
@@ -179,3 +197,20 @@ class Issuing:
         )
         suggestions = {**state.suggestions, kind: suggestion}
         self._states.save(lineage.name, msgspec.structs.replace(state, suggestions=suggestions))
+
+
+def notes(issued: Sequence[Issued], primary: str) -> Iterator[Finding]:
+    """What the preflight saw that did not block an order: names behind web proxies, what could not be reached."""
+    for one in issued:
+        for identifier, addresses in one.looked.addresses if one.looked else ():
+            yield from name_findings(identifier, addresses, receives_mail=identifier.value == primary)
+        for result in one.looked.unknown if one.looked else ():
+            yield Finding(
+                result.code,
+                Severity.INFO,
+                f"{result.identifier} at {result.address}" if result.address else str(result.identifier),
+                seen=result.seen,
+                expected="the challenge path answered there",
+                why="Whether the CA finds it could not be told from here, so the order went on.",
+                mend=result.mend,
+            )

@@ -86,6 +86,8 @@ async def prove(
     """
     asking = _Asking(system, expectations, anchors, timeout, in_flight)
     due, streak, pause = asking.questions, 0, _PAUSE
+    if not due:
+        return asking.verdict()  # nobody serves anything: nothing to wait for
     hurt_since: float | None = None
     broken = _broken(before)
     while True:

@@ -39,6 +39,9 @@ ACTS: dict[str, Callable[[System], None]] = {
     "append": lambda system: system.files.append(f"{LINEAGE}/file", NEW),
     "symlink": lambda system: system.files.symlink(f"{LINEAGE}/current", ".0002"),
     "mkdir": lambda system: system.files.mkdir(f"{LINEAGE}/new", mode=0o750, owner=(0, 7)),
+    "create_tree": lambda system: system.files.create_tree(
+        f"{LINEAGE}/new", {"ec/key.pem": NEW, "meta.json": OLD}, mode=0o600
+    ),
     "rename": lambda system: system.files.rename(f"{LINEAGE}/.0002", f"{LINEAGE}/0001"),
     "across": lambda system: system.files.rename(f"{LINEAGE}/.0002/cert.pem", f"{LINEAGE}/0001/cert.pem"),
     "remove": lambda system: system.files.remove(f"{LINEAGE}/file"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import threading
@@ -261,3 +262,54 @@ def test_removing(stage: Stage) -> None:
 
 def test_free_bytes_of_a_path_that_is_not_there_yet(stage: Stage) -> None:
     assert stage.system.files.free_bytes(f"{stage.root}/not/yet") > 0
+
+
+# Files: a whole directory.
+
+
+def test_a_tree_is_there_with_all_its_files(stage: Stage) -> None:
+    files, path = stage.system.files, f"{stage.root}/0001"
+    files.create_tree(path, {"ec/key.pem": b"KEY", "ec/deep/x": b"", "meta.json": b"{}"}, mode=0o600)
+    assert files.listdir(stage.root) == ("0001",)
+    assert files.listdir(path) == ("ec", "meta.json") and files.listdir(f"{path}/ec") == ("deep", "key.pem")
+    assert files.read(f"{path}/ec/key.pem") == b"KEY" and files.read(f"{path}/meta.json") == b"{}"
+    modes = {
+        name: files.state(f"{path}{name}").mode
+        for name in ("", "/ec", "/ec/deep", "/ec/key.pem", "/meta.json")
+    }
+    assert modes == {"": 0o700, "/ec": 0o700, "/ec/deep": 0o700, "/ec/key.pem": 0o600, "/meta.json": 0o600}
+
+
+@pytest.mark.parametrize("there", ["file", "directory", "link"])
+def test_a_tree_takes_nothings_place(stage: Stage, there: str) -> None:
+    files, path = stage.system.files, f"{stage.root}/0001"
+    match there:
+        case "file":
+            files.create(path, b"old", mode=0o600)
+        case "directory":
+            files.mkdir(path, mode=0o700)
+        case _:
+            files.symlink(path, "nowhere")
+    before = files.state(path)
+    refused(stage, errno.EEXIST, lambda: files.create_tree(path, {"key.pem": b"KEY"}, mode=0o600))
+    assert files.state(path) == before and files.listdir(stage.root) == ("0001",)
+
+
+def test_a_tree_that_cannot_be_finished_leaves_nothing(stage: Stage) -> None:
+    files = stage.system.files
+    contents = {"ec/key.pem": b"KEY", f"ec/{'x' * 300}": b"LEAF"}
+    refused(stage, errno.ENAMETOOLONG, lambda: files.create_tree(f"{stage.root}/0001", contents, mode=0o600))
+    assert files.listdir(stage.root) == ()
+
+
+def test_work_done_aside_gives_what_it_returns_or_raises(stage: Stage) -> None:
+    files, path = stage.system.files, f"{stage.root}/file"
+
+    async def work() -> bytes:
+        await files.aside(lambda: files.create(path, b"content", mode=0o600))
+        return await files.aside(lambda: files.read(path))
+
+    assert asyncio.run(work()) == b"content"
+    refused(
+        stage, errno.ENOENT, lambda: asyncio.run(files.aside(lambda: files.rmdir(f"{stage.root}/nothing")))
+    )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from mailseal.errors import SystemFault
 from mailseal.model import FileState
@@ -17,6 +17,7 @@ from tests.support.memory_disk import Disk, Inode, Metadata, error
 from tests.support.memory_effects import Fault
 from tests.support.memory_walk import down, parent_of, require_own, web_root
 
+T = TypeVar("T")
 Owner = tuple[int, int]
 
 
@@ -149,6 +150,53 @@ class MemoryFiles:
                 self._forget(directory, path, self._body.disk, directory_too=True)
                 raise
             self._sync(directory, _above(path))
+
+    def create_tree(self, path: str, contents: Mapping[str, bytes], *, mode: int) -> None:
+        with self._telling("create", path):
+            directory, name = self._parent(path)
+            if name in directory.entries:
+                raise error(errno.EEXIST)
+            temporary = self._neighbour(path)
+            self._tree(directory, temporary, contents, mode)
+            try:
+                self._body.effect("rename", f"{temporary} -> {path}")
+                self._body.disk.move(directory, _last(temporary), directory, name)
+            except OSError:
+                self._remove_below(directory, _last(temporary), temporary)
+                raise
+            self._sync(directory, _above(path))
+
+    def _tree(self, directory: Inode, path: str, contents: Mapping[str, bytes], mode: int) -> None:
+        disk = self._body.disk
+        self._body.effect("mkdir", path)
+        folders = {"": (disk.new(directory, _last(path), "directory", self._mine(0o700)), path)}
+        files = []
+        try:
+            for below, content in contents.items():
+                folder, _, last = below.rpartition("/")
+                here, place = self._folder(folders, folder)
+                self._body.effect("create", f"{place}/{last}")
+                made = disk.new(here, last, "file", self._mine(0o600))
+                self._write(made, f"{place}/{last}", content)
+                self._settle(made, f"{place}/{last}", mode, None)
+                files.append((made, f"{place}/{last}"))
+            for inode, place in (*files, *folders.values()):
+                self._sync(inode, place)
+        except OSError:
+            self._remove_below(directory, _last(path), path)
+            raise
+
+    def _folder(self, folders: dict[str, tuple[Inode, str]], folder: str) -> tuple[Inode, str]:
+        if folder not in folders:
+            above, _, last = folder.rpartition("/")
+            here, place = self._folder(folders, above)
+            self._body.effect("mkdir", f"{place}/{last}")
+            made = self._body.disk.new(here, last, "directory", self._mine(0o700))
+            folders[folder] = (made, f"{place}/{last}")
+        return folders[folder]
+
+    async def aside(self, work: Callable[[], T]) -> T:
+        return work()
 
     def rename(self, source: str, destination: str) -> None:
         with self._telling("rename", f"{source} to {destination}", mend_at=destination):

@@ -14,6 +14,9 @@ def writes(files: Files, root: str) -> None:
     files.append(f"{root}/history.jsonl", b"{}", mode=0o644)
     files.symlink(f"{root}/current", "0001")
     files.mkdir(f"{root}/folder", mode=0o711)
+    files.create_tree(
+        f"{root}/0001", {"ec/key.pem": b"KEY", "ec/cert.pem": b"LEAF", "meta.json": b"{}"}, mode=0o600
+    )
     files.rename(f"{root}/key.pem", f"{root}/folder/key.pem")
     files.remove(f"{root}/current")
     files.remove_tree(f"{root}/folder")

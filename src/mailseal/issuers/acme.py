@@ -3,19 +3,21 @@
     <root>/pending/<name>/<keytype>/{key.pem,order.json,chain.pem}
 
 The key is on disk before the order is placed, and the order's URL before it is
-answered; the chain when it is downloaded. A run that was interrupted at any
-point is taken up by the next, with the same key and the same order, so that
-nothing is bought twice. When every key type's chain is there and has passed
-our own checks, the generation is written and the folder goes away.
+answered; where there are several key types, the chain when it is downloaded. A
+run that was interrupted at any point is taken up by the next, with the same key
+and the same order, so that nothing is bought twice. When every key type's chain
+is there and has passed our own checks, the generation is written and the folder
+goes away.
 
-What is pending belongs to one wish: other names, another CA or a profile make
-it void, and it is dropped.
+What is pending belongs to one wish: other names, another CA, a profile, or a
+generation that was written meanwhile make it void, and it is dropped.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import dataclass
 
 import msgspec
 
@@ -38,6 +40,18 @@ _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", r
 class _Order(msgspec.Struct, frozen=True):
     wish: str
     url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """One key type's order under way: its key and what is known of it, as they stand on disk."""
+
+    key_type: KeyType
+    key: Secret
+    order: _Order
+
+    def files(self) -> tuple[tuple[str, bytes], ...]:
+        return ("key.pem", self.key.reveal()), ("order.json", msgspec.json.encode(self.order))
 
 
 class SolverBridge:
@@ -73,44 +87,67 @@ class AcmeIssuer:
         self._solver = SolverBridge(solver)
 
     async def issue(self, request: IssueRequest) -> Generation:
-        """A whole generation for the spec. Raises `IssueError`, `ChallengeError`, `KeyMaterialError`, `NetworkFault`."""
-        spec = request.spec
-        orders = [self._one(spec, key_type, request.predecessor(key_type)) for key_type in spec.key_types]
+        """A whole generation for the spec; raises what `Issuer` says, and `ChallengeError`."""
+        spec, files = request.spec, self._system.files
+        begun = await files.aside(lambda: self._begin(spec))
+        orders = [self._one(spec, one, request.predecessor(one.key_type)) for one in begun]
         materials = tuple(await together(*orders))
-        generation = self._store.write(
-            spec.name, materials, issuer=self._client.directory_url, issued_at=self._system.clock.now()
-        )
-        self._system.files.remove_tree(self._folder(spec.name))
-        return generation
+
+        def write() -> Generation:
+            generation = self._store.write(
+                spec.name, materials, issuer=self._client.directory_url, issued_at=self._system.clock.now()
+            )
+            files.remove_tree(self._folder(spec.name))
+            return generation
+
+        return await files.aside(write)
 
     def _folder(self, name: str, key_type: KeyType | None = None) -> str:
         base = f"{self._store.root}/pending/{name}"
         return f"{base}/{key_type}" if key_type else base
 
-    async def _one(self, spec: CertificateSpec, key_type: KeyType, replaces: str | None) -> Material:
+    async def _one(self, spec: CertificateSpec, begun: _Begun, replaces: str | None) -> Material:
         files = self._system.files
-        folder = self._folder(spec.name, key_type)
-        wish = self._wish(spec)
-        known = self._pending(folder, wish)
-        key = Secret(files.read(f"{folder}/key.pem", 65_536)) if known else self._begin(spec, key_type, wish)
-        chain_path = f"{folder}/chain.pem"
-        if files.stat(chain_path) is None:
-            chain = await self._obtain(spec, key_type, key, wish, known.url if known else "", replaces)
-            files.replace(chain_path, chain.fullchain.encode("ascii"), mode=0o600)
-        return self._material(spec, key_type, key, files.read(chain_path, 1_048_576))
+        chain_path = f"{self._folder(spec.name, begun.key_type)}/chain.pem"
+        if files.stat(chain_path) is not None:
+            return self._material(spec, begun, files.read(chain_path, 1_048_576))
+        chain = (await self._obtain(spec, begun, replaces)).fullchain.encode("ascii")
+        if (
+            len(spec.key_types) > 1
+        ):  # another key type's order may take longer; a single one is written at once
+            await files.aside(lambda: files.replace(chain_path, chain, mode=0o600))
+        return self._material(spec, begun, chain)
 
-    def _begin(self, spec: CertificateSpec, key_type: KeyType, wish: str) -> Secret:
+    def _begin(self, spec: CertificateSpec) -> list[_Begun]:
+        """Each key type's key and order, durable: taken up where an earlier run left them, else new."""
         files = self._system.files
-        folder = self._folder(spec.name, key_type)
+        pending, wish = self._folder(spec.name), self._wish(spec)
+        left = {key_type: self._left(self._folder(spec.name, key_type), wish) for key_type in spec.key_types}
+        if not any(left.values()):
+            self._forget(spec.name)
+            begun = [_Begun(key_type, new_key(key_type), _Order(wish)) for key_type in spec.key_types]
+            contents = {f"{b.key_type}/{name}": content for b in begun for name, content in b.files()}
+            files.create_tree(pending, contents, mode=0o600)
+            return begun
+        return [self._begun(spec.name, key_type, wish, order) for key_type, order in left.items()]
+
+    def _begun(self, name: str, key_type: KeyType, wish: str, order: _Order | None) -> _Begun:
+        files, folder = self._system.files, self._folder(name, key_type)
+        if order is not None:
+            return _Begun(key_type, Secret(files.read(f"{folder}/key.pem", 65_536)), order)
+        begun = _Begun(key_type, new_key(key_type), _Order(wish))
         files.remove_tree(folder)
-        files.mkdir(self._folder(spec.name), mode=0o700, exist_ok=True)
-        files.mkdir(folder, mode=0o700)
-        key = new_key(key_type)
-        files.create(f"{folder}/key.pem", key.reveal(), mode=0o600)
-        files.create(f"{folder}/order.json", msgspec.json.encode(_Order(wish)), mode=0o600)
-        return key
+        files.create_tree(folder, dict(begun.files()), mode=0o600)
+        return begun
 
-    def _pending(self, folder: str, wish: str) -> _Order | None:
+    def _forget(self, name: str) -> None:
+        """Takes away what was pending, and what a run that was killed left half made."""
+        files, above = self._system.files, f"{self._store.root}/pending"
+        for entry in files.listdir(above):
+            if entry == name or entry.startswith(f".{name}.mailseal-"):
+                files.remove_tree(f"{above}/{entry}")
+
+    def _left(self, folder: str, wish: str) -> _Order | None:
         """What an earlier run left for exactly this wish; None where there is nothing that can be used."""
         files = self._system.files
         path = f"{folder}/order.json"
@@ -122,50 +159,49 @@ class AcmeIssuer:
             return None
         return order if order.wish == wish else None
 
-    async def _obtain(
-        self, spec: CertificateSpec, key_type: KeyType, key: Secret, wish: str, url: str, replaces: str | None
-    ) -> IssuedChain:
-        folder = self._folder(spec.name, key_type)
+    async def _obtain(self, spec: CertificateSpec, begun: _Begun, replaces: str | None) -> IssuedChain:
+        files = self._system.files
+        path = f"{self._folder(spec.name, begun.key_type)}/order.json"
 
-        def remember(order_url: str) -> None:
-            self._system.files.replace(
-                f"{folder}/order.json", msgspec.json.encode(_Order(wish, order_url)), mode=0o600
-            )
+        async def remember(url: str) -> None:
+            content = msgspec.json.encode(_Order(begun.order.wish, url))
+            await files.aside(lambda: files.replace(path, content, mode=0o600))
 
         return await obtain(
             self._client,
             identifiers=spec.sorted_identifiers,
-            csr_der=request(key, spec.sorted_identifiers),
+            csr_der=request(begun.key, spec.sorted_identifiers),
             solver=self._solver,
             profile=spec.profile,
             replaces=replaces,
             preferred_chain=spec.preferred_chain,
             on_order=remember,
-            resume_url=url or None,
+            resume_url=begun.order.url or None,
         )
 
-    def _material(self, spec: CertificateSpec, key_type: KeyType, key: Secret, fullchain: bytes) -> Material:
+    def _material(self, spec: CertificateSpec, begun: _Begun, fullchain: bytes) -> Material:
         leaf, *above = _PEM.findall(fullchain)
         cert, chain = leaf + b"\n", b"".join(one + b"\n" for one in above)
         try:
             facts = check_material(
-                key,
+                begun.key,
                 cert,
                 chain,
                 identifiers=spec.sorted_identifiers,
                 now=self._system.clock.now(),
                 anchors=self._anchors,
-                key_type=key_type,
+                key_type=begun.key_type,
             )
         except KeyMaterialError:
             # What the CA sent is no use and will be none tomorrow: the next run starts over.
-            self._system.files.remove_tree(self._folder(spec.name, key_type))
+            self._system.files.remove_tree(self._folder(spec.name, begun.key_type))
             raise
-        return Material(key_type, key, cert, chain, facts)
+        return Material(begun.key_type, begun.key, cert, chain, facts)
 
     def _wish(self, spec: CertificateSpec) -> str:
         names = ",".join(identifier.value for identifier in spec.sorted_identifiers)
-        text = f"{self._client.directory_url}|{spec.profile}|{names}"
+        done = max(self._store.numbers(spec.name), default=0)
+        text = f"{self._client.directory_url}|{spec.profile}|{done}|{names}"
         return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -26,7 +26,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from mailseal.model import FileState
 from mailseal.system.dns import Dns
@@ -34,6 +34,8 @@ from mailseal.system.http import Http
 
 if TYPE_CHECKING:  # asyncio takes a tenth of a second to load; commands that wait for no network do without
     import asyncio
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,18 @@ class Files(Protocol):
         exist_ok: bool = False,
     ) -> None:
         """One directory, born 0700; its parent must be there. With `exist_ok`, one that stands is left as it is."""
+        ...
+
+    def create_tree(self, path: str, contents: Mapping[str, bytes], *, mode: int) -> None:
+        """A new directory (0700) with these files in it, there whole or not at all, in one rename.
+
+        The keys are paths below it, in directories (0700) that are made as well; `mode` is the files'. All is
+        synced together, which costs little more than one file does. A failure leaves nothing behind.
+        """
+        ...
+
+    async def aside(self, work: Callable[[], T]) -> T:
+        """What `work` returns: file work done while other tasks go on. Cancelled, it waits for the work's end first."""
         ...
 
     def rename(self, source: str, destination: str) -> None:

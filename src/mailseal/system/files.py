@@ -14,10 +14,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, TypeVar
 
 from mailseal.errors import SystemFault
 from mailseal.model import FileState
@@ -25,11 +25,12 @@ from mailseal.system import Stat, as_owner
 from mailseal.system.faults import file_fault
 from mailseal.system.walk import parent_of, trusted
 
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _READING = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # O_NONBLOCK: a FIFO must not hold us up
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CHUNK = 1 << 20
 
+T = TypeVar("T")
 Owner = tuple[int, int]
 Kind = Literal["absent", "file", "link", "directory", "other"]
 
@@ -88,7 +89,7 @@ class LocalFiles:
     def create(self, path: str, content: bytes, *, mode: int, owner: Owner | None = None) -> None:
         with _telling("create", path), parent_of(path) as (directory, name):
             _born(directory, name, content, mode, owner)
-            _sync_directory(directory)
+            sync_directory(directory)
 
     def replace(self, path: str, content: bytes, *, mode: int, owner: Owner | None = None) -> None:
         with _telling("write", path), parent_of(path) as (directory, name):
@@ -103,7 +104,7 @@ class LocalFiles:
                 file = os.open(name, flags, dir_fd=directory)
             except FileNotFoundError:
                 _born(directory, name, content, mode, None)
-                _sync_directory(directory)
+                sync_directory(directory)
                 return
             try:
                 own_regular(file, path)
@@ -136,14 +137,39 @@ class LocalFiles:
             try:
                 made = os.open(name, _DIRECTORY, dir_fd=directory)
                 try:
-                    _settle(made, mode, owner)
-                    _sync_directory(made)
+                    settle(made, mode, owner)
+                    sync_directory(made)
                 finally:
                     os.close(made)
             except BaseException:
                 os.rmdir(name, dir_fd=directory)
                 raise
-            _sync_directory(directory)
+            sync_directory(directory)
+
+    def create_tree(self, path: str, contents: Mapping[str, bytes], *, mode: int) -> None:
+        from mailseal.system import trees
+
+        with _telling("create", path), parent_of(path) as (directory, name):
+            if _stands(directory, name):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+            temporary = _neighbour(name)
+            trees.born(directory, temporary, contents, mode)
+            try:
+                os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+            except BaseException:
+                remove_below(directory, temporary)
+                raise
+            sync_directory(directory)
+
+    async def aside(self, work: Callable[[], T]) -> T:
+        import asyncio
+
+        running = asyncio.ensure_future(asyncio.to_thread(work))
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            await asyncio.wait([running])
+            raise
 
     def rename(self, source: str, destination: str) -> None:
         with (
@@ -152,9 +178,9 @@ class LocalFiles:
             parent_of(destination) as (directory, name),
         ):
             os.rename(source_name, name, src_dir_fd=source_directory, dst_dir_fd=directory)
-            _sync_directory(directory)
+            sync_directory(directory)
             if not os.path.sameopenfile(source_directory, directory):
-                _sync_directory(source_directory)
+                sync_directory(source_directory)
 
     def remove(self, path: str) -> None:
         with (
@@ -163,12 +189,12 @@ class LocalFiles:
             parent_of(path, removing=True) as (directory, name),
         ):
             os.unlink(name, dir_fd=directory)
-            _sync_directory(directory)
+            sync_directory(directory)
 
     def rmdir(self, path: str) -> None:
         with _telling("remove", path), parent_of(path, removing=True) as (directory, name):
             os.rmdir(name, dir_fd=directory)
-            _sync_directory(directory)
+            sync_directory(directory)
 
     def remove_tree(self, path: str) -> None:
         with (
@@ -176,8 +202,8 @@ class LocalFiles:
             _nothing_is_fine(),
             parent_of(path, removing=True) as (directory, name),
         ):
-            _remove_below(directory, name)
-            _sync_directory(directory)
+            remove_below(directory, name)
+            sync_directory(directory)
 
     def plant(self, root: str, below: Sequence[str], content: bytes) -> int:
         return as_owner.plant(root, below, content)
@@ -267,11 +293,11 @@ def _neighbour(name: str) -> str:
 
 def _born(directory: int, name: str, content: bytes, mode: int, owner: Owner | None) -> None:
     """A new file, whole and synced, or none."""
-    file = os.open(name, _NEW, 0o600, dir_fd=directory)
+    file = os.open(name, NEW, 0o600, dir_fd=directory)
     try:
         try:
-            _write(file, content)
-            _settle(file, mode, owner)
+            write(file, content)
+            settle(file, mode, owner)
             os.fsync(file)
         finally:
             os.close(file)
@@ -280,7 +306,7 @@ def _born(directory: int, name: str, content: bytes, mode: int, owner: Owner | N
         raise
 
 
-def _settle(file: int, mode: int, owner: Owner | None) -> None:
+def settle(file: int, mode: int, owner: Owner | None) -> None:
     """Owner first: whoever gets the file must not have had it wider, and chown(2) clears set-id bits."""
     found = os.fstat(file)
     if owner is not None and owner != (found.st_uid, found.st_gid):
@@ -289,7 +315,7 @@ def _settle(file: int, mode: int, owner: Owner | None) -> None:
         os.fchmod(file, mode)
 
 
-def _write(file: int, content: bytes) -> None:
+def write(file: int, content: bytes) -> None:
     rest = memoryview(content)
     while rest:
         rest = rest[os.write(file, rest) :]
@@ -299,11 +325,19 @@ def _write_all_or_nothing(file: int, content: bytes) -> None:
     """Appends and syncs; a part that was written before a failure is cut off again."""
     before = os.fstat(file).st_size
     try:
-        _write(file, content)
+        write(file, content)
         os.fsync(file)
     except BaseException:
         os.ftruncate(file, before)
         raise
+
+
+def _stands(directory: int, name: str) -> bool:
+    try:
+        os.lstat(name, dir_fd=directory)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _take_place(directory: int, temporary: str, name: str) -> None:
@@ -312,7 +346,7 @@ def _take_place(directory: int, temporary: str, name: str) -> None:
     except BaseException:
         _forget(directory, temporary)
         raise
-    _sync_directory(directory)
+    sync_directory(directory)
 
 
 def _forget(directory: int, name: str) -> None:
@@ -322,7 +356,7 @@ def _forget(directory: int, name: str) -> None:
         return  # the failure that led here is the one to tell
 
 
-def _sync_directory(directory: int) -> None:
+def sync_directory(directory: int) -> None:
     try:
         os.fsync(directory)
     except OSError as error:
@@ -330,14 +364,14 @@ def _sync_directory(directory: int) -> None:
             raise
 
 
-def _remove_below(directory: int, name: str) -> None:
+def remove_below(directory: int, name: str) -> None:
     here = os.open(name, _DIRECTORY, dir_fd=directory)
     try:
         with os.scandir(here) as entries:
             found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
         for below, is_directory in found:
             if is_directory:
-                _remove_below(here, below)
+                remove_below(here, below)
             else:
                 os.unlink(below, dir_fd=here)
     finally:
