@@ -228,7 +228,8 @@ class Reconciler:
             tally.findings.extend(outcome.notes)
             tally.verdict = outcome.verdict
         ours = self.wanted.default is not None and self.wanted.default.name in dict(step.generations)
-        self._remember(lambda memory: memory.deployed(step, proven=outcome.proven and ours))
+        proven = ours and outcome.proven and bool(outcome.verdict.judged)
+        self._remember(lambda memory: memory.deployed(step, proven=proven))
         return True
 
     def _remember(self, what: Callable[[Memory], None]) -> None:

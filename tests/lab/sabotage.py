@@ -32,9 +32,9 @@ def sabotage(when: str) -> None:
 class Files(LocalFiles):
     """The real files; the moments lie behind two of the effects."""
 
-    def rename(self, source: str, destination: str) -> None:
-        super().rename(source, destination)
-        if "/lineages/" in destination:
+    def create_tree(self, path: str, contents: Mapping[str, bytes], *, mode: int) -> None:
+        super().create_tree(path, contents, mode=mode)
+        if "/lineages/" in path:
             sabotage("issued")
 
     def symlink(self, path: str, target: str) -> None:

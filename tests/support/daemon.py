@@ -8,12 +8,12 @@ content says little: a content of `poison` kills the daemon at its reload.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mailseal.daemons import Service
 from mailseal.judge.verdict import Judged, Verdict
-from mailseal.model import AppProtocol, Command, Endpoint, FileWish, Finding, Severity, TlsMode
+from mailseal.model import AppProtocol, Command, Endpoint, FileState, FileWish, Finding, Severity, TlsMode
 from mailseal.probes.base import Answer, Question, Stage
 from mailseal.services.base import (
     ConfiguredCertificate,
@@ -102,9 +102,7 @@ class Daemon:
         # What the disk holds is read past the fault plan: a daemon's reading is no effect of ours.
         tree = self.machine.tree("/")
         named = tree[CONF].content.decode().partition("\n")[0]
-        found = tree.get(named)
-        if found is not None and found.kind == "link":
-            found = tree.get(f"{named.rpartition('/')[0]}/{found.target}")
+        found = tree.get(_followed(tree, named))
         content = found.content.decode() if found is not None else ""
         self.serves = "" if content == "poison" else content
 
@@ -127,6 +125,15 @@ class Daemon:
         self.throttled = False
         self._read(system)
         return Completed(argv, 0, "", "")
+
+
+def _followed(tree: Mapping[str, FileState], path: str) -> str:
+    """The path with the links on it followed (their targets stand beside them)."""
+    way = ""
+    for part in path.split("/")[1:]:
+        found = tree.get(f"{way}/{part}")
+        way = f"{way}/{found.target if found is not None and found.kind == 'link' else part}"
+    return way
 
 
 @dataclass
