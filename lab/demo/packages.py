@@ -63,9 +63,10 @@ def install_missing() -> tuple[str, ...]:
     if done.returncode != 0:
         tail = "\n".join((done.stdout + done.stderr).splitlines()[-12:])
         raise Unavailable(f"apt-get could not install {', '.join(missing)}:\n{tail}")
-    if shutil.which("systemctl"):
-        for unit in UNITS:  # so that none starts at the next boot
-            subprocess.run(["systemctl", "--quiet", "disable", unit], capture_output=True, check=False)
+    for unit in UNITS:  # so that none starts at the next boot, whichever init there is
+        for argv in (["update-rc.d", unit, "disable"], ["systemctl", "--quiet", "disable", unit]):
+            if shutil.which(argv[0]):
+                subprocess.run(argv, capture_output=True, check=False)
     return missing
 
 
