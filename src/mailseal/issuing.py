@@ -146,9 +146,15 @@ class Issuing:
         self._states.save(name, msgspec.structs.replace(state, failure=failure))
 
     def _stale(self, lineage: Lineage) -> list[KeyType]:
-        now = self._system.clock.now()
+        """The key types to ask for: of a generation that this very CA issued, and that is whole."""
+        target, now = lineage.target, self._system.clock.now()
+        if target is None or target.issuer != self._config.acme.directory_url:
+            return []
+        rejection = lineage.state.rejection(target.number)
+        if rejection is not None and rejection.unusable:
+            return []
         kinds = []
-        for kind, facts in lineage.target.leaves if lineage.target else ():
+        for kind, facts in target.leaves:
             known = lineage.state.suggestions.get(kind)
             if known is None or known.fingerprint != facts.fingerprint or now >= known.ask_again:
                 kinds.append(kind)

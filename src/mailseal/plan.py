@@ -74,6 +74,9 @@ def _reason(spec: CertificateSpec, lineage: Lineage | None, issuer_url: str, now
     if lineage is None or lineage.target is None:
         return "there is none yet"
     generation = lineage.target
+    rejection = lineage.state.rejection(generation.number)
+    if rejection is not None and rejection.unusable:
+        return f"the files of generation {generation.label} are damaged ({rejection.reason})"
     missing = [t for t in spec.key_types if t not in {key_type for key_type, _ in generation.leaves}]
     if missing:
         return f"a key of type {missing[0]} is asked for too"

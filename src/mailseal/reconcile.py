@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 from mailseal.apply import Prover, Rehearser, Transactions
 from mailseal.chains import TrustAnchors
@@ -32,7 +33,7 @@ from mailseal.steps import Deploy, Issue, Plan
 from mailseal.stores.filesystem import LineageStore
 from mailseal.stores.state import StateStore
 from mailseal.system import System
-from mailseal.vetting import no_way_back, vet
+from mailseal.vetting import damage, no_way_back, vet
 
 NOTHING_CHANGED = 5.0  # seconds that a proof waits where no daemon was reloaded
 MOST_ROUNDS = 6  # challenge path, orders, deployment: more says that two wishes fight
@@ -119,6 +120,7 @@ class Reconciler:
     def run_locked(self, *, insist: bool) -> Report:
         """As `run`, for whoever holds the lock already and did something of its own under it."""
         tally = _Tally()
+        self._distrust_damaged()
         self._recover(tally)
         try:
             self._work(tally, insist)
@@ -261,8 +263,21 @@ class Reconciler:
         if default is None:
             return None
         number = dict(step.generations).get(default.name) if step else None
-        number = number or self.store.current_number(default.name)
+        if number is None:
+            number = self.store.current_number(default.name)
+            rejection = self.states.load(default.name).rejection(number or 0)
+            if rejection is not None and rejection.unusable:
+                return None
         return self.store.find(default.name, f"{number:04d}") if number else None
+
+    def _distrust_damaged(self) -> None:
+        """A live generation whose files somebody damaged is held unusable, so that another takes its place."""
+        for name, number in self.current().items():
+            generation = self.store.find(name, f"{number:04d}")
+            reason = damage(self._system, self.store, generation) if generation else "files are missing"
+            if reason:
+                self._say(f"{name}: generation {number:04d} is damaged: {reason}")
+                self._remember(partial(Memory.damaged, name=name, number=number, reason=reason))
 
     def _vet(self, step: Deploy) -> None:
         """Loads what will be served, as a daemon would; raises `KeyMaterialError`."""

@@ -37,6 +37,15 @@ class Memory:
         for name, number in step.generations:
             self._states.save(name, self._rejected(self._states.load(name), number, error))
 
+    def damaged(self, name: str, number: int, reason: str) -> None:
+        """The files of a generation are no longer what was issued; another takes its place at once."""
+        state, now = self._states.load(name), self._system.clock.now()
+        known = state.rejection(number)
+        if known is None or not known.unusable:
+            others = [r for r in state.rejected if r.number != number]
+            rejection = Rejection(number, now, reason, 1, now, unusable=True)
+            self._states.save(name, msgspec.structs.replace(state, rejected=[*others, rejection]))
+
     def deployed(self, step: Deploy, *, proven: bool) -> None:
         """A deployment stands; `proven`: every endpoint serves what it should."""
         for name, number in step.generations:

@@ -11,14 +11,17 @@ expires.
 
 from __future__ import annotations
 
+from mailseal.certificates import certificate_facts, read_pem
 from mailseal.chains import TrustAnchors
-from mailseal.errors import KeyMaterialError
-from mailseal.material import check_material
+from mailseal.errors import KeyMaterialError, SystemFault
+from mailseal.material import check_material, faults
 from mailseal.model import Generation, KeyFiles
 from mailseal.renewal import nearly_expired
 from mailseal.steps import Deploy
 from mailseal.stores.filesystem import LineageStore
 from mailseal.system import Files, System
+
+_OF_TIME = frozenset({"expired", "not-yet-valid"})
 
 
 def vet(system: System, store: LineageStore, generation: Generation, anchors: TrustAnchors) -> None:
@@ -35,6 +38,31 @@ def vet(system: System, store: LineageStore, generation: Generation, anchors: Tr
             anchors=anchors,
             key_type=key_type,
         )
+
+
+def damage(system: System, store: LineageStore, generation: Generation) -> str:
+    """Why a generation that is live is no longer what was issued; empty where it is.
+
+    What it looks at is what a daemon loads: that the files agree, the key fits, the leaf is the one that was
+    issued, the chain holds together. Not its dates, which are the renewal's to watch, nor who may read the files,
+    which an admin may have meant.
+    """
+    try:
+        for files, (key_type, facts) in zip(
+            store.generation_files(generation), generation.leaves, strict=True
+        ):
+            _agreeing(system.files, files)
+            privkey, cert, chain = store.read_material(files)
+            served = (*read_pem(cert), *read_pem(chain))
+            names, now = facts.identifiers, system.clock.now()
+            for fault in faults(privkey, served, identifiers=names, now=now, key_type=key_type):
+                if fault.code not in _OF_TIME:
+                    return fault.text
+            if certificate_facts(served[0]).fingerprint != facts.fingerprint:
+                return f"{files.cert} is not the certificate that was issued"
+    except (KeyMaterialError, SystemFault) as error:
+        return str(error)
+    return ""
 
 
 def no_way_back(system: System, store: LineageStore, step: Deploy) -> str:
@@ -60,6 +88,10 @@ def _readable(system_files: Files, files: KeyFiles) -> None:
             raise KeyMaterialError(
                 f"{path} is not a file that root alone can read", next_command="mailseal apply orders another"
             )
+    _agreeing(system_files, files)
+
+
+def _agreeing(system_files: Files, files: KeyFiles) -> None:
     read = system_files.read
     fullchain = read(files.cert) + read(files.chain)
     if read(files.fullchain) != fullchain or read(files.combined) != read(files.privkey) + fullchain:

@@ -430,6 +430,9 @@ def _damage(stand: Stand, path: str, content: bytes | None) -> None:
         ),
         ("ecdsa-p256/privkey.pem", None),
         ("ecdsa-p256/fullchain.pem", None),
+        ("ecdsa-p256/fullchain.pem", b"garbage"),
+        ("ecdsa-p256/cert.pem", b""),
+        ("ecdsa-p256/privkey.pem", b"-----BEGIN PRIVATE KEY-----"),
     ],
 )
 def test_a_damaged_generation_has_another_take_its_place(
