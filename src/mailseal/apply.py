@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
 from mailseal.daemons import Daemons, Say, Service
-from mailseal.effects import Undone, perform, require_unchanged, undo
+from mailseal.effects import Undone, perform_all, require_unchanged, undo
 from mailseal.errors import UNCHANGED, ApplyFailed, MailsealError
 from mailseal.journal import Journal, Record
 from mailseal.judge.verdict import Verdict
@@ -123,8 +123,7 @@ class Transactions:
         switched = False
         try:
             self._say("switching")
-            for put in step.puts:
-                perform(self._system.files, put)
+            perform_all(self._system.files, step.puts)
             self.daemons.check(concerned)
             switched = True
             self.daemons.reload(concerned)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mailseal.errors import SystemFault
@@ -41,21 +42,44 @@ def require_unchanged(files: Files, put: Put) -> None:
         )
 
 
-def perform(files: Files, put: Put) -> None:
+def perform_all(files: Files, puts: Iterable[Put]) -> None:
+    """Carries puts out in this order, which a power loss keeps to: a file that is written finds what went before.
+
+    Links and directories that follow each other are made durable together. Raises as `perform` does.
+    """
+    waiting: set[str] = set()
+    for put in puts:
+        light = isinstance(put.wish, LinkWish | DirectoryWish)
+        if not light:
+            files.sync(waiting)
+            waiting.clear()
+        perform(files, put, durable=not light)
+        if light:
+            waiting.add(posixpath.dirname(put.path))
+        if isinstance(put.wish, DirectoryWish):
+            waiting.add(put.path)
+    files.sync(waiting)
+
+
+def perform(files: Files, put: Put, *, durable: bool = True) -> None:
     """Carries one put out. Raises `SystemFault` if the path changed since the plan was made, or on any fault."""
     require_unchanged(files, put)
-    write(files, put.path, after_state(put), put.before)
+    write(files, put.path, after_state(put), put.before, durable=durable)
 
 
-def write(files: Files, path: str, wanted: FileState, found: FileState) -> None:
-    """Makes a path hold a state, in one rename where something stands there already."""
+def write(files: Files, path: str, wanted: FileState, found: FileState, *, durable: bool = True) -> None:
+    """Makes a path hold a state, in one rename where something stands there already.
+
+    Without `durable`, links and directories wait for the caller's `Files.sync`.
+    """
     match wanted.kind:
         case "absent":
             files.rmdir(path) if found.kind == "directory" else files.remove(path)
         case "link":
-            files.symlink(path, wanted.target)
+            files.symlink(path, wanted.target, durable=durable)
         case "directory":
-            files.mkdir(path, mode=wanted.mode, owner=(wanted.uid, wanted.gid), exist_ok=True)
+            owner = (wanted.uid, wanted.gid)
+            files.mkdir(path, mode=wanted.mode, owner=owner, exist_ok=True, durable=durable)
         case "file":
             files.replace(path, wanted.content, mode=wanted.mode, owner=(wanted.uid, wanted.gid))
         case _:

@@ -124,14 +124,16 @@ class Journal:
         Contents that nothing names any more stay until the next transaction begins, so that the
         same run may still take this one back (`uncommit`).
         """
-        merged = {entry.path: entry for entry in self.baseline()}
+        before_us = self.baseline()
+        merged = {entry.path: entry for entry in before_us}
         for entry in record.entries:
             if entry.path.startswith(self._own):
                 continue
             known = merged.get(entry.path)
             before = self._without_us(known, entry.before) if known else entry.before
             merged[entry.path] = Entry(entry.path, before, entry.after)
-        self._write_baseline(merged.values())
+        if tuple(merged.values()) != before_us:
+            self._write_baseline(merged.values())
         self._files.remove(self._path(record))
 
     def close(self, record: Record) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
@@ -126,15 +126,23 @@ class MemoryFiles:
                 inode.write(before)
                 raise
 
-    def symlink(self, path: str, target: str) -> None:
+    def symlink(self, path: str, target: str, *, durable: bool = True) -> None:
         with self._telling("link", path):
             directory, _ = self._parent(path)
             temporary = self._neighbour(path)
             self._body.effect("symlink", temporary)
             self._body.disk.new(directory, _last(temporary), "link", self._mine(0o777), target=target)
-            self._take_place(directory, temporary, path)
+            self._take_place(directory, temporary, path, durable=durable)
 
-    def mkdir(self, path: str, *, mode: int, owner: Owner | None = None, exist_ok: bool = False) -> None:
+    def mkdir(
+        self,
+        path: str,
+        *,
+        mode: int,
+        owner: Owner | None = None,
+        exist_ok: bool = False,
+        durable: bool = True,
+    ) -> None:
         with self._telling("make", path):
             directory, name = self._parent(path)
             there = directory.entries.get(name)
@@ -145,11 +153,21 @@ class MemoryFiles:
             made.modified = self._body.now()
             try:
                 self._settle(made, path, mode, owner)
-                self._sync(made, path)
+                if durable:
+                    self._sync(made, path)
             except OSError:
                 self._forget(directory, path, self._body.disk, directory_too=True)
                 raise
-            self._sync(directory, _above(path))
+            if durable:
+                self._sync(directory, _above(path))
+
+    def sync(self, directories: Iterable[str]) -> None:
+        for path in sorted(set(directories)):
+            with self._telling("write", path):
+                found = self._find(path, follow=False)
+                if found.kind != "directory":
+                    raise error(errno.ENOTDIR)
+                self._sync(found, path)
 
     def create_tree(self, path: str, contents: Mapping[str, bytes], *, mode: int) -> None:
         with self._telling("create", path):
@@ -311,14 +329,15 @@ class MemoryFiles:
         self._body.effect("fsync", path)
         self._body.disk.sync(inode)
 
-    def _take_place(self, directory: Inode, temporary: str, path: str) -> None:
+    def _take_place(self, directory: Inode, temporary: str, path: str, *, durable: bool = True) -> None:
         try:
             self._body.effect("rename", f"{temporary} -> {path}")
             self._body.disk.move(directory, _last(temporary), directory, _last(path))
         except OSError:
             self._forget(directory, temporary, self._body.disk)
             raise
-        self._sync(directory, _above(path))
+        if durable:
+            self._sync(directory, _above(path))
 
     def _forget(self, directory: Inode, path: str, disk: Disk, *, directory_too: bool = False) -> None:
         with suppress(OSError):

@@ -17,6 +17,9 @@ def writes(files: Files, root: str) -> None:
     files.create_tree(
         f"{root}/0001", {"ec/key.pem": b"KEY", "ec/cert.pem": b"LEAF", "meta.json": b"{}"}, mode=0o600
     )
+    files.mkdir(f"{root}/live", mode=0o700, durable=False)
+    files.symlink(f"{root}/live/key.pem", "../current", durable=False)
+    files.sync([f"{root}/live", root])
     files.rename(f"{root}/key.pem", f"{root}/folder/key.pem")
     files.remove(f"{root}/current")
     files.remove_tree(f"{root}/folder")

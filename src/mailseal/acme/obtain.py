@@ -13,6 +13,7 @@ public key and names exactly what was asked for.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
@@ -23,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from mailseal.acme import orders
 from mailseal.acme.chains import Chain
 from mailseal.acme.client import AcmeClient
-from mailseal.acme.messages import Order
+from mailseal.acme.messages import Authorization, Order
 from mailseal.acme.ports import Solver
 from mailseal.acme.problems import AcmeProblem, AcmeProtocolError
 from mailseal.acme.solving import authorize
@@ -65,7 +66,7 @@ async def obtain(
 ) -> IssuedChain:
     """One certificate. Raises `ValidationFailed`, `AcmeProblem`, `AcmeTimeout` and what lies under them.
 
-    `on_order` is called with the order's URL before anything is shown or
+    `on_order` is called with the order's URL, and done, before anything is shown or
     answered; what it raises stops the order. `timeout` (seconds) bounds the
     whole; after it the order can still be resumed.
     """
@@ -77,18 +78,27 @@ async def obtain(
         if _fault(chain, identifiers, public_key) is None:
             return IssuedChain(chain.pem, chain.url, order.url)
         order = None  # it was issued for a key that is no more, or not for what was asked
+    kept: Awaitable[None] | None = None
     if order is None:
         order = await orders.new_order(client, identifiers, profile=profile, replaces=replaces)
-        if on_order is not None:
-            kept = on_order(order.url)
-            if kept is not None:
-                await kept
+        kept = on_order(order.url) if on_order is not None else None
+    found = await _looked_at(client, order, kept)
     if order.status == "pending":
-        await authorize(client, order, solver)
+        await authorize(client, order, found, solver)
         # Every authorization is valid, which is what makes an order ready (section 7.1.6).
         order = _with_status(order, "ready")
     order = await orders.finalize(client, order, csr_der)
     return _checked(await orders.download(client, order, preferred_chain), order, identifiers, public_key)
+
+
+async def _looked_at(client: AcmeClient, order: Order, kept: Awaitable[None] | None) -> list[Authorization]:
+    """A pending order's authorizations, asked for while the caller keeps the order's URL."""
+    keeping = asyncio.ensure_future(kept) if kept is not None else None
+    try:
+        return await orders.authorizations(client, order) if order.status == "pending" else []
+    finally:
+        if keeping is not None:
+            await keeping
 
 
 async def _resumed(client: AcmeClient, url: str, identifiers: Collection[Identifier]) -> Order | None:

@@ -21,7 +21,7 @@ from mailseal.acme.client import AcmeClient, together
 from mailseal.acme.explain import listed
 from mailseal.acme.jws import b64
 from mailseal.acme.messages import Authorization, Challenge, Order
-from mailseal.acme.orders import authorization, authorizations, read_authorization
+from mailseal.acme.orders import authorization, read_authorization
 from mailseal.acme.polling import poll
 from mailseal.acme.ports import Solver
 from mailseal.acme.problems import (
@@ -61,13 +61,14 @@ def tls_alpn01_digest(key_authorization: str) -> bytes:
     return hashlib.sha256(key_authorization.encode("ascii")).digest()
 
 
-async def authorize(client: AcmeClient, order: Order, solver: Solver) -> None:
+async def authorize(client: AcmeClient, order: Order, found: list[Authorization], solver: Solver) -> None:
     """Shows control of every identifier of the order; returns when each is authorized.
+
+    `found` are the order's authorizations as they are now.
 
     Raises `ValidationFailed` that names every identifier that failed,
     `ChallengeError` when no challenge can be solved, and what `solver` raises.
     """
-    found = await authorizations(client, order)
     strange = [one for one in found if one.name not in order.names]
     if strange:
         raise AcmeProtocolError(

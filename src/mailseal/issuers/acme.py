@@ -2,12 +2,13 @@
 
     <root>/pending/<name>/<keytype>/{key.pem,order.json,chain.pem}
 
-The key is on disk before the order is placed, and the order's URL before it is
-answered; where there are several key types, the chain when it is downloaded. A
-run that was interrupted at any point is taken up by the next, with the same key
-and the same order, so that nothing is bought twice. When every key type's chain
-is there and has passed our own checks, the generation is written and the folder
-goes away.
+Key and order are durable before anything is shown or answered, and long before
+the order is finalized; where there are several key types, the chain is when it
+is downloaded. A run that was interrupted at any point is taken up by the next,
+with the same key and the same order, so that nothing is bought twice. (An order
+whose URL never came to the disk was only placed: nobody answers it, and it
+lapses.) When every key type's chain is there and has passed our own checks, the
+generation is written and the folder goes away.
 
 What is pending belongs to one wish: other names, another CA, a profile, or a
 generation that was written meanwhile make it void, and it is dropped.
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -41,17 +42,17 @@ class _Order(msgspec.Struct, frozen=True):
     wish: str
     url: str = ""
 
+    def encoded(self) -> bytes:
+        return msgspec.json.encode(self)
+
 
 @dataclass(frozen=True, slots=True)
 class _Begun:
-    """One key type's order under way: its key and what is known of it, as they stand on disk."""
+    """One key type's key and order; the order's URL is empty until it is placed."""
 
     key_type: KeyType
     key: Secret
     order: _Order
-
-    def files(self) -> tuple[tuple[str, bytes], ...]:
-        return ("key.pem", self.key.reveal()), ("order.json", msgspec.json.encode(self.order))
 
 
 class SolverBridge:
@@ -89,8 +90,7 @@ class AcmeIssuer:
     async def issue(self, request: IssueRequest) -> Generation:
         """A whole generation for the spec; raises what `Issuer` says, and `ChallengeError`."""
         spec, files = request.spec, self._system.files
-        begun = await files.aside(lambda: self._begin(spec))
-        orders = [self._one(spec, one, request.predecessor(one.key_type)) for one in begun]
+        orders = [self._one(spec, kind, request.predecessor(kind)) for kind in spec.key_types]
         materials = tuple(await together(*orders))
 
         def write() -> Generation:
@@ -106,9 +106,10 @@ class AcmeIssuer:
         base = f"{self._store.root}/pending/{name}"
         return f"{base}/{key_type}" if key_type else base
 
-    async def _one(self, spec: CertificateSpec, begun: _Begun, replaces: str | None) -> Material:
+    async def _one(self, spec: CertificateSpec, key_type: KeyType, replaces: str | None) -> Material:
         files = self._system.files
-        chain_path = f"{self._folder(spec.name, begun.key_type)}/chain.pem"
+        begun = await files.aside(lambda: self._begin(spec, key_type))
+        chain_path = f"{self._folder(spec.name, key_type)}/chain.pem"
         if files.stat(chain_path) is not None:
             return self._material(spec, begun, files.read(chain_path, 1_048_576))
         chain = (await self._obtain(spec, begun, replaces)).fullchain.encode("ascii")
@@ -118,34 +119,28 @@ class AcmeIssuer:
             await files.aside(lambda: files.replace(chain_path, chain, mode=0o600))
         return self._material(spec, begun, chain)
 
-    def _begin(self, spec: CertificateSpec) -> list[_Begun]:
-        """Each key type's key and order, durable: taken up where an earlier run left them, else new."""
-        files = self._system.files
-        pending, wish = self._folder(spec.name), self._wish(spec)
-        left = {key_type: self._left(self._folder(spec.name, key_type), wish) for key_type in spec.key_types}
-        if not any(left.values()):
-            self._forget(spec.name)
-            begun = [_Begun(key_type, new_key(key_type), _Order(wish)) for key_type in spec.key_types]
-            contents = {f"{b.key_type}/{name}": content for b in begun for name, content in b.files()}
-            files.create_tree(pending, contents, mode=0o600)
-            return begun
-        return [self._begun(spec.name, key_type, wish, order) for key_type, order in left.items()]
-
-    def _begun(self, name: str, key_type: KeyType, wish: str, order: _Order | None) -> _Begun:
-        files, folder = self._system.files, self._folder(name, key_type)
+    def _begin(self, spec: CertificateSpec, key_type: KeyType) -> _Begun:
+        """What an earlier run left for exactly this wish, else a new key that nothing was ordered for."""
+        files, above = self._system.files, self._folder(spec.name)
+        wish, folder = self._wish(spec), self._folder(spec.name, key_type)
+        order = self._left(folder, wish)
         if order is not None:
             return _Begun(key_type, Secret(files.read(f"{folder}/key.pem", 65_536)), order)
-        begun = _Begun(key_type, new_key(key_type), _Order(wish))
-        files.remove_tree(folder)
-        files.create_tree(folder, dict(begun.files()), mode=0o600)
-        return begun
-
-    def _forget(self, name: str) -> None:
-        """Takes away what was pending, and what a run that was killed left half made."""
-        files, above = self._system.files, f"{self._store.root}/pending"
         for entry in files.listdir(above):
-            if entry == name or entry.startswith(f".{name}.mailseal-"):
+            if entry == key_type or entry.startswith(f".{key_type}.mailseal-"):
                 files.remove_tree(f"{above}/{entry}")
+        return _Begun(key_type, new_key(key_type), _Order(wish))
+
+    def _keep(self, name: str, begun: _Begun) -> None:
+        """Makes key and order durable."""
+        files, folder = self._system.files, self._folder(name, begun.key_type)
+        if files.stat(folder) is not None:  # an earlier run's, whose order came to nothing
+            files.replace(f"{folder}/order.json", begun.order.encoded(), mode=0o600)
+            return
+        files.mkdir(self._folder(name), mode=0o700, exist_ok=True, durable=False)
+        contents = {"key.pem": begun.key.reveal(), "order.json": begun.order.encoded()}
+        files.create_tree(folder, contents, mode=0o600)
+        files.sync([f"{self._store.root}/pending"])
 
     def _left(self, folder: str, wish: str) -> _Order | None:
         """What an earlier run left for exactly this wish; None where there is nothing that can be used."""
@@ -157,15 +152,12 @@ class AcmeIssuer:
             order = msgspec.json.decode(files.read(path), type=_Order)
         except msgspec.DecodeError:
             return None
-        return order if order.wish == wish else None
+        return order if order.wish == wish and order.url else None
 
     async def _obtain(self, spec: CertificateSpec, begun: _Begun, replaces: str | None) -> IssuedChain:
-        files = self._system.files
-        path = f"{self._folder(spec.name, begun.key_type)}/order.json"
-
         async def remember(url: str) -> None:
-            content = msgspec.json.encode(_Order(begun.order.wish, url))
-            await files.aside(lambda: files.replace(path, content, mode=0o600))
+            placed = replace(begun, order=_Order(begun.order.wish, url))
+            await self._system.files.aside(lambda: self._keep(spec.name, placed))
 
         return await obtain(
             self._client,

@@ -180,7 +180,7 @@ class LineageStore:
     ) -> Generation:
         """Writes the next generation: whole under its number when this returns, or not there at all."""
         folder = self.folder(name)
-        self._files.mkdir(folder, mode=0o700, exist_ok=True)
+        self._files.mkdir(folder, mode=0o700, exist_ok=True, durable=False)
         number = max((*self.numbers(name), 0)) + 1
         generation = Generation(
             name, number, tuple((m.key_type, m.facts) for m in materials), issued_at, issuer
@@ -191,6 +191,7 @@ class LineageStore:
         contents = {f"{m.key_type}/{file}": content for m in materials for file, content in m.files()}
         contents["meta.json"] = msgspec.json.format(_encode(generation))
         self._files.create_tree(f"{folder}/{generation.label}", contents, mode=0o600)
+        self._files.sync([f"{self.root}/lineages"])
         return generation
 
     def current_wish(self, generation: Generation) -> LinkWish:

@@ -22,7 +22,7 @@ is refused.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -112,8 +112,11 @@ class Files(Protocol):
         """Adds to a file (made with `mode` when new) and syncs it."""
         ...
 
-    def symlink(self, path: str, target: str) -> None:
-        """A symbolic link at the path, in one rename, in place of a link or file that stood there."""
+    def symlink(self, path: str, target: str, *, durable: bool = True) -> None:
+        """A symbolic link at the path, in one rename, in place of a link or file that stood there.
+
+        Without `durable` a power loss may still take it, until its directory is given to `sync`.
+        """
         ...
 
     def mkdir(
@@ -123,8 +126,16 @@ class Files(Protocol):
         mode: int,
         owner: tuple[int, int] | None = None,
         exist_ok: bool = False,
+        durable: bool = True,
     ) -> None:
-        """One directory, born 0700; its parent must be there. With `exist_ok`, one that stands is left as it is."""
+        """One directory, born 0700; its parent must be there. With `exist_ok`, one that stands is left as it is.
+
+        Without `durable` a power loss may still take it, until it and its parent are given to `sync`.
+        """
+        ...
+
+    def sync(self, directories: Iterable[str]) -> None:
+        """Makes durable what was made in these directories without `durable`: many cost little more than one."""
         ...
 
     def create_tree(self, path: str, contents: Mapping[str, bytes], *, mode: int) -> None:

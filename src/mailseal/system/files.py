@@ -14,7 +14,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Literal, TypeVar
@@ -112,11 +112,11 @@ class LocalFiles:
             finally:
                 os.close(file)
 
-    def symlink(self, path: str, target: str) -> None:
+    def symlink(self, path: str, target: str, *, durable: bool = True) -> None:
         with _telling("link", path), parent_of(path) as (directory, name):
             temporary = _neighbour(name)
             os.symlink(target, temporary, dir_fd=directory)
-            _take_place(directory, temporary, name)
+            _take_place(directory, temporary, name, durable=durable)
 
     def mkdir(
         self,
@@ -125,7 +125,7 @@ class LocalFiles:
         mode: int,
         owner: Owner | None = None,
         exist_ok: bool = False,
-        shared: bool = False,
+        durable: bool = True,
     ) -> None:
         with _telling("make", path), parent_of(path) as (directory, name):
             try:
@@ -138,13 +138,24 @@ class LocalFiles:
                 made = os.open(name, _DIRECTORY, dir_fd=directory)
                 try:
                     settle(made, mode, owner)
-                    sync_directory(made)
+                    if durable:
+                        sync_directory(made)
                 finally:
                     os.close(made)
             except BaseException:
                 os.rmdir(name, dir_fd=directory)
                 raise
-            sync_directory(directory)
+            if durable:
+                sync_directory(directory)
+
+    def sync(self, directories: Iterable[str]) -> None:
+        for path in sorted(set(directories)):
+            with _telling("write", path):
+                opened = os.open(path, _DIRECTORY)
+                try:
+                    sync_directory(opened)
+                finally:
+                    os.close(opened)
 
     def create_tree(self, path: str, contents: Mapping[str, bytes], *, mode: int) -> None:
         from mailseal.system import trees
@@ -340,13 +351,14 @@ def _stands(directory: int, name: str) -> bool:
     return True
 
 
-def _take_place(directory: int, temporary: str, name: str) -> None:
+def _take_place(directory: int, temporary: str, name: str, *, durable: bool = True) -> None:
     try:
         os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
     except BaseException:
         _forget(directory, temporary)
         raise
-    sync_directory(directory)
+    if durable:
+        sync_directory(directory)
 
 
 def _forget(directory: int, name: str) -> None:
