@@ -51,12 +51,17 @@ class Put:
                 return f"{'write' if self.before.kind == 'absent' else 'change'} {path}"
 
     def diff(self) -> str:
-        """A unified diff of the file's text; empty for links, directories and what must not be shown."""
+        """A unified diff of the file's text; empty for links, directories and what must not be shown.
+
+        Not shown: what an adapter calls secret, what holds a private key whoever wrote it, what is no text.
+        """
         if not isinstance(self.wish, FileWish | AbsentWish) or (
             isinstance(self.wish, FileWish) and self.wish.secret
         ):
             return ""
         after = self.wish.content if isinstance(self.wish, FileWish) else b""
+        if any(b"PRIVATE KEY-----" in text or b"\0" in text for text in (self.before.content, after)):
+            return ""
         lines = difflib.unified_diff(
             self.before.content.decode("utf-8", "replace").splitlines(keepends=True),
             after.decode("utf-8", "replace").splitlines(keepends=True),

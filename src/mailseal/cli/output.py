@@ -10,6 +10,7 @@ never passed on to a terminal.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from dataclasses import dataclass
 from enum import StrEnum
@@ -30,9 +31,12 @@ class Ink(StrEnum):
     BLUE = "34"
 
 
+_PAINTED = re.compile("(\x1b\\[(?:0|" + "|".join(ink.value for ink in Ink) + ")m)")
+
+
 def clean(text: str) -> str:
-    """The text without control characters other than newlines."""
-    return "".join(c if c == "\n" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    """The text without control characters other than newlines and tabs."""
+    return "".join(c if c in "\n\t" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 @dataclass
@@ -63,9 +67,13 @@ class Output:
         return f"\x1b[{ink.value}m{text}\x1b[0m"
 
     def result(self, text: str = "") -> None:
-        """A line (or lines) of the result; nothing when JSON is asked for."""
+        """A line (or lines) of the result, cleaned but for what `paint` put there; nothing when JSON is asked for."""
         if not self.json_mode:
-            print(text, file=self._out)
+            parts = re.split(_PAINTED, text)
+            print(
+                "".join(part if number % 2 else clean(part) for number, part in enumerate(parts)),
+                file=self._out,
+            )
 
     def document(self, value: Any) -> None:
         """The result as JSON; nothing when it is not asked for. Dates are RFC 3339, enumerations their values."""
