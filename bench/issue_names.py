@@ -14,7 +14,7 @@ def name_of(number: int, suffix: str) -> str:
     return f"b{number}-0{suffix}"
 
 
-def configuration(directory: str, state: str, names: Iterable[str]) -> str:
+def configuration(directory: str, state: str, names: Iterable[str], *, at_once: int = 8) -> str:
     """mailseal.toml as an admin would write it where the web root is served already and no daemon is to be touched."""
     tables = [
         f"""\
@@ -23,6 +23,7 @@ directory = "{directory}"
 contact = ["postmaster@example.test"]
 agree_to_terms = true
 ca_file = "{TRUST}"
+orders_at_once = {at_once}
 [http01]
 method = "webroot"
 webroot = "{WEBROOT}"

@@ -38,8 +38,6 @@ from mailseal.stores.filesystem import LineageStore
 from mailseal.stores.state import Failure, StateStore, Suggestion
 from mailseal.system import System
 
-AT_ONCE = 8  # orders under way: more gain nothing at any CA that we know, and their limits are reached sooner
-
 
 @dataclass(frozen=True, slots=True)
 class Issued:
@@ -77,7 +75,7 @@ class Issuing:
         self._say = say
 
     def carry_out(self, steps: Sequence[Issue]) -> tuple[Issued, ...]:
-        """All orders, side by side, `AT_ONCE` at most under way."""
+        """All orders, side by side as far as [acme] orders_at_once lets them."""
         return asyncio.run(self._all(steps))
 
     def refresh(self, lineages: Sequence[Lineage]) -> None:
@@ -95,7 +93,7 @@ class Issuing:
             solver = self._make_solver()
             client = await open_client(self._system, http, self._store.root, self._config.acme)
             issuer = AcmeIssuer(self._system, self._store, client, solver, self._anchors)
-            places = asyncio.Semaphore(AT_ONCE)
+            places = asyncio.Semaphore(self._config.acme.orders_at_once)
             return tuple(await asyncio.gather(*(self._one(step, issuer, solver, places) for step in steps)))
         except MailsealError as error:
             if isinstance(

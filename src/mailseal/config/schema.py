@@ -100,6 +100,15 @@ class Acme(msgspec.Struct, frozen=True, kw_only=True):
             example="ISRG Root X1",
         ),
     ] = None
+    orders_at_once: Annotated[
+        int,
+        msgspec.Meta(ge=1, le=64),
+        key(
+            "How many orders may be under way at the same time. More than the default gains nothing at any CA "
+            "that we know; 1 obtains one certificate after another.",
+            expects="a number from 1 to 64",
+        ),
+    ] = 8
     challenge: Annotated[
         Literal["http-01"],
         key(
