@@ -8,8 +8,8 @@ ports (nobody else is in that network) and shakes hands with it. All of it is
 gone when the child ends; the machine outside sees nothing.
 
 Judged is only what can be held against the change: an endpoint that shakes
-hands in a second rehearsal without the puts, and does not with them. Where
-the kernel or the container allows no namespaces, a finding says that nothing
+hands in a rehearsal without the puts, and twice does not with them. Where the
+kernel or the container allows no namespaces, a finding says that nothing
 was rehearsed.
 
 This module is the outside; `mailseal.rehearsal_stage` is what runs within.
@@ -77,10 +77,9 @@ class StageAnswer(msgspec.Struct, frozen=True):
 
 
 class StageReport(msgspec.Struct, frozen=True):
-    """What came of it; `trouble` where a daemon did not even start, by service."""
+    """What came of it; `impossible` says why nothing did."""
 
     answers: list[StageAnswer] = []
-    trouble: dict[str, str] = {}
     impossible: str = ""
 
 
@@ -115,12 +114,19 @@ class Rehearsals:
         if not failed:
             return ()
         control = self._run((), able)
-        able_before = {answer.endpoint for answer in control.answers if answer.leaf}
-        for endpoint, trouble in failed.items():
-            if endpoint in able_before:
+        if control.impossible:
+            return (_not_rehearsed(control.impossible),)
+        served = {answer.endpoint for answer in control.answers if answer.leaf}
+        blamed = [endpoint for endpoint in failed if endpoint in served]
+        if not blamed:
+            return ()
+        # Once more: on a busy machine a daemon may only have been slow to start.
+        failed = _failures(self._run(step.puts, able))
+        for endpoint in blamed:
+            if endpoint in failed:
                 raise ApplyFailed(
                     f"The new state does not serve {endpoint}: a throw-away instance on the staged files failed",
-                    reason=trouble,
+                    reason=failed[endpoint],
                     state="Nothing was changed and nothing was reloaded.",
                     next_command="mailseal plan",
                 )

@@ -82,7 +82,6 @@ def _state(put: StagedPut) -> FileState:
 
 def _play(system: System, order: StageOrder) -> StageReport:
     answers: list[StageAnswer] = []
-    trouble: dict[str, str] = {}
     endpoints: list[Endpoint] = []
     for settings in order.services:
         found = _start(system, settings)
@@ -93,7 +92,7 @@ def _play(system: System, order: StageOrder) -> StageReport:
         leaf = hashlib.sha256(answer.chain[0]).hexdigest() if answer.chain else ""
         said = "" if answer.ok else f"{answer.stage}: {answer.detail}"
         answers.append(StageAnswer(endpoint.service, f"{endpoint.service} {endpoint}", leaf, said))
-    return StageReport(answers, trouble)
+    return StageReport(answers)
 
 
 def _start(system: System, settings: ServiceSettings) -> Facts | None:
