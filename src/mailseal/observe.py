@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from mailseal import services
 from mailseal.desired import SIGN, SIGN_TEXT, Desired
+from mailseal.errors import ConfigError
 from mailseal.model import (
     CertificateSpec,
     FileWish,
@@ -22,7 +23,7 @@ from mailseal.model import (
     Wish,
 )
 from mailseal.renewal import nearly_expired
-from mailseal.services.base import ChallengeWish, Facts, ServiceAdapter, ServiceWish
+from mailseal.services.base import ChallengeWish, Facts, ServiceAdapter, ServiceSettings, ServiceWish
 from mailseal.steps import Put, differences
 from mailseal.stores.filesystem import LineageStore
 from mailseal.stores.state import LineageState, StateStore, holds
@@ -127,6 +128,7 @@ def found_services(system: System, wanted: Desired) -> tuple[tuple[ServiceAdapte
     found = []
     for settings in wanted.services:
         adapter = services.load(settings.kind)
+        _require_named(system, adapter, settings)
         facts = adapter.observe(system, settings)
         if facts is not None:
             found.append((adapter, facts))
@@ -152,6 +154,17 @@ def _names(wanted: Desired, generation: Generation | None) -> tuple[Identifier, 
         *(frozenset(facts.identifiers) for _, facts in generation.leaves)
     )
     return tuple(name for name in wished if name in held) or wished
+
+
+def _require_named(system: System, adapter: ServiceAdapter, settings: ServiceSettings) -> None:
+    """Raises `ConfigError` where a path that the configuration names is not there: an instance would be passed over."""
+    for key, path in (("config_dir", settings.config_dir), ("binary", settings.binary)):
+        if path is not None and system.files.stat(path, follow=True) is None:
+            raise ConfigError(
+                f"There is no {adapter.title} as the configuration names it:",
+                faults=(f"[services.{settings.kind}] {key}: {path} is not there",),
+                next_command="correct the path, or leave it out for what Debian's package has",
+            )
 
 
 def _view(

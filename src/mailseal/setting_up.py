@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import posixpath
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -21,10 +21,10 @@ import msgspec
 from mailseal import config as configuration
 from mailseal.acme.client import AcmeClient
 from mailseal.acme.jws import SigningKey
-from mailseal.apply import Say
 from mailseal.challenges.choosing import Choice
 from mailseal.challenges.forwarding import Forward, rules
 from mailseal.config.schema import Acme, Certificate, Config, Http01, PostfixService, Proof, Services, State
+from mailseal.daemons import Say
 from mailseal.desired import desired
 from mailseal.engine import anchors, reconciler, roots, way
 from mailseal.errors import UNCHANGED, ConfigError, MailsealError, UsageError, Waiting
@@ -145,36 +145,36 @@ class SettingUp:
         working = reconciler(self._system, draft.config, self._say)
         with _nothing_changes(), working.lock():
             self._refuse_present()  # looked at again, now that nobody else is at work
-            with self._written(draft.config) as keep:
+            before, report = working.current(), None
+            folder = posixpath.dirname(self._path)
+            made = (folder,) if self._system.files.stat(folder) is None else ()
+            try:
+                self._write(draft.config, made)
                 report = working.run_locked(insist=True)
-                if any(lineage.current is not None for lineage in report.lineages):
-                    keep()
-                elif not report.errors:
-                    raise Waiting(
-                        "There is no certificate yet",
-                        reason="; ".join(report.waits),
-                        state=UNCHANGED,
-                        next_command="the same command then",
-                    )
+            finally:
+                now = working.current()
+                if now == before and (not now or report is None or report.errors):
+                    self._take_away(made)
+        if not report.errors and not now:
+            raise Waiting(
+                "There is no certificate yet",
+                reason="; ".join(report.waits),
+                state=UNCHANGED,
+                next_command="the same command then",
+            )
         return report
 
-    @contextmanager
-    def _written(self, config: Config) -> Iterator[Callable[[], None]]:
-        """The configuration file, with its folder; gone again at the end if nobody said to keep it."""
+    def _write(self, config: Config, folders: tuple[str, ...]) -> None:
+        for folder in folders:
+            self._system.files.mkdir(folder, mode=0o755)
+        self._system.files.replace(self._path, configuration.render(config).encode(), mode=0o644)
+
+    def _take_away(self, folders: tuple[str, ...]) -> None:
         files = self._system.files
-        folder = posixpath.dirname(self._path)
-        made_folder = files.stat(folder) is None
-        kept: list[bool] = []
-        try:
-            if made_folder:
-                files.mkdir(folder, mode=0o755)
-            files.replace(self._path, configuration.render(config).encode(), mode=0o644)
-            yield lambda: kept.append(True)
-        finally:
-            if not kept:
-                files.remove(self._path)
-                if made_folder and files.stat(folder) is not None and not files.listdir(folder):
-                    files.rmdir(folder)
+        files.remove(self._path)
+        for folder in folders:
+            if files.stat(folder) is not None and not files.listdir(folder):
+                files.rmdir(folder)
 
     def _refuse_present(self) -> None:
         if self._system.files.stat(self._path) is not None:
@@ -282,12 +282,13 @@ def _config(answers: Answers, names: tuple[Identifier, ...]) -> Config:
     acme = Acme(contact=answers.contacts, agree_to_terms=answers.agree_tos, ca_file=answers.ca_file)
     if answers.directory:
         acme = msgspec.structs.replace(acme, directory=answers.directory)
-    try:
-        key_types = tuple(KeyType(text) for text in answers.key_types) or (KeyType.ECDSA_P256,)
-    except ValueError as error:
+    unknown = [text for text in answers.key_types if text not in set(KeyType)]
+    if unknown:
         raise UsageError(
-            f"--key-type: {error}", state=UNCHANGED, next_command=f"take one of {', '.join(KeyType)}"
-        ) from error
+            f"--key-type {unknown[0]}: there is no such type of key",
+            next_command=f"take one of {', '.join(KeyType)}",
+        )
+    key_types = tuple(KeyType(text) for text in answers.key_types) or (KeyType.ECDSA_P256,)
     certificate = Certificate(
         name="mail", identifiers=tuple(name.value for name in names), key_types=key_types
     )
