@@ -69,7 +69,7 @@ def test_what_serves_passes() -> None:
 
 def test_what_serves_without_the_change_and_twice_not_with_it_is_held_against_it() -> None:
     stand = Stand(report(ILL), report(WELL), report(ILL))
-    with pytest.raises(ApplyFailed, match="127.0.0.1:25") as caught:
+    with pytest.raises(ApplyFailed, match=r"127\.0\.0\.1:25") as caught:
         stand.rehearse()
     assert caught.value.reason == "handshake: no"
     assert [len(order.puts) for order in stand.orders] == [1, 0, 1]
