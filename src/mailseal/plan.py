@@ -16,6 +16,7 @@ generation's, a renewal's time. `Plan.waits` says until when.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -202,6 +203,16 @@ def _switch(lineage: Lineage, *, provisional: bool) -> Deploy:
     label = lineage.target.label if lineage.target else ""
     purpose = f"make generation {label} of {lineage.name!r} the current one"
     return Deploy(purpose, parents_first(lineage.switch), (), _going_live(lineage), provisional)
+
+
+def merged(steps: Sequence[Deploy]) -> Deploy:
+    """Several switches that concern no service as one transaction."""
+    return Deploy(
+        f"make {len(steps)} generations the current ones",
+        parents_first(tuple(put for step in steps for put in step.puts)),
+        (),
+        tuple(live for step in steps for live in step.generations),
+    )
 
 
 def _going_live(lineage: Lineage) -> tuple[tuple[str, int], ...]:

@@ -86,8 +86,6 @@ async def prove(
     """
     asking = _Asking(system, expectations, anchors, timeout, in_flight)
     due, streak, pause = asking.questions, 0, _PAUSE
-    if not due:
-        return asking.verdict()  # nobody serves anything: nothing to wait for
     hurt_since: float | None = None
     broken = _broken(before)
     while True:
@@ -193,6 +191,8 @@ class Prover:
     def look(self, facts: Sequence[Facts]) -> Verdict:
         """Asks every endpoint once and judges what is served, whatever it is."""
         wanted = expectations(_endpoints(facts), self.identifiers, primary=self.primary)
+        if not wanted:
+            return verdict((), 0.0)
         return asyncio.run(
             look(self.system, wanted, self.anchors, timeout=self.timeout, in_flight=self.in_flight)
         )
@@ -204,10 +204,13 @@ class Prover:
 
         `patience` (seconds) in place of the deadline; `before` as for `mailseal.prove.prove`.
         """
+        wanted = self.expectations(facts)
+        if not wanted:
+            return verdict((), 0.0)  # nobody serves anything: nothing to wait for
         return asyncio.run(
             prove(
                 self.system,
-                self.expectations(facts),
+                wanted,
                 self.anchors,
                 deadline_seconds=self.deadline_seconds if patience is None else patience,
                 before=before,

@@ -26,7 +26,7 @@ from mailseal.journal import Journal, Record
 from mailseal.judge.verdict import Verdict
 from mailseal.model import Finding, Generation, Severity
 from mailseal.observe import Lineage, Observed, ServiceView, found_services, observe, observe_lineage
-from mailseal.plan import plan
+from mailseal.plan import merged, plan
 from mailseal.recover import Recovery
 from mailseal.remember import Memory
 from mailseal.steps import Deploy, Issue, Plan
@@ -194,7 +194,25 @@ class Reconciler:
                 return all(self._deploy(step, seen, tally, challenge=True) for step in before)
             return self._issue(issues, tally)
         deploys = [step for step in planned.steps if isinstance(step, Deploy) and not step.provisional]
-        return bool(deploys) and all(self._deploy(step, seen, tally) for step in deploys)
+        loud = [step for step in deploys if step.services]
+        quiet = [step for step in deploys if not step.services]
+        done = all(self._deploy(step, seen, tally) for step in loud)
+        return bool(deploys) and done and self._switch_links(quiet, seen, tally)
+
+    def _switch_links(self, steps: list[Deploy], seen: Observed, tally: _Tally) -> bool:
+        """What concerns no daemon shares a transaction; where that fails each goes alone: one bad stops no other."""
+        if len(steps) > 1:
+            together = merged(steps)
+            try:
+                self._transactions(together).deploy(together, ())
+            except MailsealError as error:
+                self._say(f"one by one, since not all can go live together: {error}")
+            else:
+                tally.done.extend(step.describe() for step in steps)
+                self._remember(lambda memory: memory.deployed(together, proven=False))
+                return True
+        outcomes = [self._deploy(step, seen, tally) for step in steps]
+        return all(outcomes)
 
     def _issue(self, issues: list[Issue], tally: _Tally) -> bool:
         issued = self._issuing.carry_out(issues)

@@ -52,7 +52,7 @@ class Memory:
             self._states.save(name, _accepted(self._states.load(name), number))
             if proven:
                 self.proven(name, number)
-        if self._default:
+        if self._default and step.services:
             state = self._states.load(self._default)
             self._states.save(self._default, msgspec.structs.replace(state, deployment=None))
 
