@@ -37,8 +37,8 @@ class Files(LocalFiles):
         if "/lineages/" in path:
             sabotage("issued")
 
-    def symlink(self, path: str, target: str) -> None:
-        super().symlink(path, target)
+    def symlink(self, path: str, target: str, *, durable: bool = True) -> None:
+        super().symlink(path, target, durable=durable)
         if path.endswith("/current"):
             sabotage("switched")
 
