@@ -18,6 +18,7 @@ class Desired:
     """What should hold: the specs, which of them is served by default, by which services, and how names are shown.
 
     `challenges_by_apache`: Apache is asked to serve the challenge directory.
+    `switched_off` are services that the configuration says to leave alone.
     `submission`: Postfix is asked for the ports 587 and 465 where they are missing.
     """
 
@@ -26,6 +27,7 @@ class Desired:
     challenge_directory: str
     challenges_by_apache: bool
     submission: bool = False
+    switched_off: tuple[ServiceSettings, ...] = ()
 
     @property
     def default(self) -> CertificateSpec | None:
@@ -70,6 +72,7 @@ def desired(config: Config, *, challenges_by_apache: bool) -> Desired:
     return Desired(
         specs=config.specs(),
         services=tuple(settings(kind, table) for kind, table in tables if table.enabled),
+        switched_off=tuple(settings(kind, table) for kind, table in tables if not table.enabled),
         challenge_directory=f"{config.state.directory}/challenges",
         challenges_by_apache=challenges_by_apache,
         submission=config.services.postfix.submission,

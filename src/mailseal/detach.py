@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 from mailseal.apply import SETTLE, Prover, Transactions
 from mailseal.daemons import Say, Service
-from mailseal.effects import perform, undo
+from mailseal.effects import perform_all, undo
 from mailseal.errors import ApplyFailed, MailsealError
 from mailseal.journal import Entry, Journal, Record, image_matches
 from mailseal.judge.answer import TURNED_AWAY
@@ -123,8 +123,7 @@ class HandingBack:
         kinds = tuple(service.kind for service in running)
         record = self._journal.begin(PURPOSE, puts(planned), kinds, ())
         try:
-            for put in puts(planned):
-                perform(self._system.files, put)
+            perform_all(self._system.files, puts(planned))
             self._daemons.check(sound)
         except (Exception, KeyboardInterrupt) as cause:
             with self._system.uninterrupted():
@@ -132,6 +131,7 @@ class HandingBack:
             raise
         with self._system.uninterrupted():
             self._journal.close(record)
+            self._journal.detach()
             self._journal.forget(one.path for one in planned if not one.left)
             self._daemons.take_up(sound)
         for service in running:

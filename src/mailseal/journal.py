@@ -3,6 +3,7 @@
     <root>/journal/<id>.json       one open transaction: every path, what stood there, what will stand there
     <root>/journal/baseline.json   every path of the machine that we ever changed: as found, and as we left it
     <root>/journal/blobs/<sha256>  the contents that both name
+    <root>/journal/detached        there while the machine is handed back
 
 A transaction that is open when mailseal starts was interrupted; `mailseal.recover`
 finishes or undoes it. When one is committed, its paths are merged into the
@@ -166,6 +167,20 @@ class Journal:
         gone = set(paths)
         self._write_baseline(entry for entry in self.baseline() if entry.path not in gone)
         self._sweep()
+
+    @property
+    def detached(self) -> bool:
+        """Whether the machine was handed back, and nobody has asked since to take it up again."""
+        return self._files.stat(f"{self.folder}/detached") is not None
+
+    def detach(self) -> None:
+        """Remembers that the machine was handed back, so that no timer takes it up again."""
+        self._files.replace(f"{self.folder}/detached", b"", mode=0o600)
+
+    def attach(self) -> None:
+        """A person asks for the machine to be kept."""
+        if self.detached:
+            self._files.remove(f"{self.folder}/detached")
 
     def state(self, image: Image) -> FileState:
         """An image with its content."""

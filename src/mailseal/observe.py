@@ -7,6 +7,7 @@ comparison in hand and touches nothing itself.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mailseal import services
@@ -124,11 +125,17 @@ def observe(
 
 
 def found_services(system: System, wanted: Desired) -> tuple[tuple[ServiceAdapter, Facts], ...]:
-    """The services that are installed, each with its facts."""
-    found = []
+    """The services that are installed, each with its facts. Raises `ConfigError` where a named path is not there."""
     for settings in wanted.services:
+        _require_named(system, services.load(settings.kind), settings)
+    return instances(system, wanted.services)
+
+
+def instances(system: System, wanted: Iterable[ServiceSettings]) -> tuple[tuple[ServiceAdapter, Facts], ...]:
+    """Those of these services that are there, each with its facts."""
+    found = []
+    for settings in wanted:
         adapter = services.load(settings.kind)
-        _require_named(system, adapter, settings)
         facts = adapter.observe(system, settings)
         if facts is not None:
             found.append((adapter, facts))

@@ -20,45 +20,30 @@ from mailseal.config.schema import Config
 from mailseal.daemons import Say, Service
 from mailseal.desired import Desired
 from mailseal.detach import HandedBack, HandingBack, Return, returns
-from mailseal.errors import UNCHANGED, ApplyFailed, ExitCode, MailsealError
+from mailseal.errors import UNCHANGED, ApplyFailed, MailsealError
 from mailseal.issuing import Issued, Issuing, notes
 from mailseal.journal import Journal, Record
 from mailseal.judge.verdict import Verdict
-from mailseal.model import Finding, Generation, Severity
-from mailseal.observe import Lineage, Observed, ServiceView, found_services, observe, observe_lineage
+from mailseal.model import Finding, Generation
+from mailseal.observe import (
+    Observed,
+    ServiceView,
+    found_services,
+    instances,
+    observe,
+    observe_lineage,
+)
 from mailseal.plan import merged, plan
 from mailseal.recover import Recovery
 from mailseal.remember import Memory
+from mailseal.report import Report, detached, of_services
 from mailseal.steps import Deploy, Issue, Plan
 from mailseal.stores.filesystem import LineageStore
 from mailseal.stores.state import StateStore
 from mailseal.system import System
 from mailseal.vetting import damage, no_way_back, vet
 
-NOTHING_CHANGED = 5.0  # seconds that a proof waits where no daemon was reloaded
 MOST_ROUNDS = 6  # challenge path, orders, deployment: more says that two wishes fight
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What a run did and found. `exit_code` says it in one number (`mailseal.errors.ExitCode`)."""
-
-    done: tuple[str, ...] = ()
-    findings: tuple[Finding, ...] = ()
-    errors: tuple[MailsealError, ...] = ()
-    waits: tuple[str, ...] = ()
-    issued: tuple[Issued, ...] = ()
-    lineages: tuple[Lineage, ...] = ()
-    verdict: Verdict | None = None
-
-    @property
-    def exit_code(self) -> ExitCode:
-        if self.errors:  # what only waits says less than what failed
-            codes = {error.exit_code for error in self.errors}
-            return max(codes - {ExitCode.WAITING}, default=ExitCode.WAITING)
-        if any(finding.severity >= Severity.WARNING for finding in self.findings):
-            return ExitCode.FINDINGS
-        return ExitCode.WAITING if self.waits else ExitCode.OK
 
 
 @dataclass(slots=True)
@@ -122,6 +107,9 @@ class Reconciler:
         tally = _Tally()
         self._distrust_damaged()
         self._recover(tally)
+        if not insist and self.journal.detached:
+            return Report(findings=(*tally.findings, detached()))
+        self.journal.attach()
         try:
             self._work(tally, insist)
         except (Exception, KeyboardInterrupt) as stopped:
@@ -156,7 +144,8 @@ class Reconciler:
             self._recover(_Tally())
             prover = self._prover(None)
             work = HandingBack(self._system, self.journal, self._transactions(), prover, self._say)
-            return work.carry_out(self._services())
+            off = tuple(Service(*one) for one in instances(self._system, self.wanted.switched_off))
+            return work.carry_out((*self._services(), *off))
 
     def _work(self, tally: _Tally, insist: bool) -> None:
         self._refresh(insist)
@@ -368,8 +357,7 @@ class Reconciler:
         lineages = tuple(
             observe_lineage(self._system, self.store, self.states, spec) for spec in self.wanted.specs
         )
-        findings = [f for view in tally.services for f in (*view.findings, *view.adapter.audit(view.facts))]
-        findings.extend(_not_running(view) for view in tally.services if not view.facts.running)
+        findings = list(of_services(self._system, self.wanted, self.store, tally.services))
         findings.extend(tally.verdict.findings if tally.verdict else ())
         findings.extend(f for f in tally.findings if f not in findings)
         findings.extend(notes(tally.issued, self.wanted.primary))
@@ -382,15 +370,3 @@ class Reconciler:
             lineages,
             tally.verdict,
         )
-
-
-def _not_running(view: ServiceView) -> Finding:
-    return Finding(
-        "service-not-running",
-        Severity.INFO,
-        view.adapter.title,
-        seen="it is installed and does not run, so nothing of it was proven",
-        expected="a daemon that runs, or is not installed",
-        why="Its files are kept right, so that it serves the certificate when it is started.",
-        mend=f"start it, or set [services.{view.kind}] enabled = false",
-    )

@@ -33,7 +33,7 @@ from mailseal.model import AppProtocol, Identifier, KeyType, TlsMode
 from mailseal.observe import found_services
 from mailseal.others import Managed, managed
 from mailseal.proposals import Proposal, propose
-from mailseal.reconcile import Report
+from mailseal.report import Report
 from mailseal.renewal import renewal_time
 from mailseal.services.base import Facts
 from mailseal.services.postfix_facts import PostfixFacts

@@ -29,8 +29,9 @@ from mailseal.errors import (
 from mailseal.judge.verdict import Judged, Verdict
 from mailseal.model import CHALLENGE_PREFIX, Finding, Generation, KeyType, Severity
 from mailseal.probes.base import Answer, Question, Stage
-from mailseal.reconcile import Reconciler, Report
-from mailseal.services.base import Facts, ServiceSettings
+from mailseal.reconcile import Reconciler
+from mailseal.report import Report
+from mailseal.services.base import ConfiguredCertificate, Facts, ServiceSettings
 from mailseal.steps import Deploy, Issue
 from mailseal.stores.state import LineageState
 from mailseal.system.http import HttpResponse
@@ -64,9 +65,10 @@ class Adapter(a_daemon.DaemonAdapter):
 
     running = True
     extra = b""
+    configured: tuple[ConfiguredCertificate, ...] = ()
 
     def observe(self, system: object, settings: ServiceSettings) -> DaemonFacts:
-        return DaemonFacts(running=type(self).running)
+        return DaemonFacts(running=type(self).running, configured=type(self).configured)
 
     def render(self, wish: object, facts: Facts) -> object:  # type: ignore[override]
         rendering = super().render(wish, facts)  # type: ignore[arg-type]
@@ -606,3 +608,30 @@ def test_detach_hands_everything_back(served: Stand) -> None:
 )
 def test_what_failed_says_more_than_what_waits(errors: tuple[MailsealError, ...], status: ExitCode) -> None:
     assert Report(errors=errors).exit_code is status
+
+
+def test_a_timer_does_not_take_up_again_what_was_handed_back(served: Stand) -> None:
+    served.reconciler().detach()
+    served.later(days=61)
+    asked = len(served.ca.asked)
+    report = served.renew()
+    assert [finding.code for finding in report.findings] == ["detached"] and report.exit_code is ExitCode.OK
+    assert served.machine.tree("/etc") == served.before and len(served.ca.asked) == asked
+    assert served.apply().exit_code is ExitCode.OK and served.serves == 2
+    assert not served.renew().findings
+
+
+def test_a_service_that_was_switched_off_and_still_names_our_files_is_told(
+    served: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = ConfiguredCertificate("file", f"{CONF}:1", f"{MAIL}/current/ecdsa-p256/combined.pem", "")
+    monkeypatch.setattr(Adapter, "configured", (named,))
+    working = served.reconciler()
+    working.wanted = replace(working.wanted, services=(), switched_off=working.wanted.services)
+    report = working.run(insist=False)
+    assert [finding.code for finding in report.findings] == ["service-switched-off"]
+    assert report.exit_code is ExitCode.FINDINGS
+    monkeypatch.setattr(Adapter, "configured", (replace(named, shadowed=True),))
+    assert not working.run(insist=False).findings
+    working.detach()
+    assert served.machine.tree("/etc") == served.before and served.daemon.serves == "snakeoil"

@@ -11,7 +11,7 @@ from mailseal.cli.options import App, common
 
 if TYPE_CHECKING:
     from mailseal.cli.output import Output
-    from mailseal.reconcile import Report
+    from mailseal.report import Report
 
 
 @click.command(

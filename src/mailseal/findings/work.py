@@ -5,6 +5,10 @@ from __future__ import annotations
 from mailseal.findings.about import About
 
 WORK = {
+    "detached": About(
+        "The machine was handed back",
+        "`mailseal renew` does nothing then; `mailseal apply` takes the machine up again.",
+    ),
     "interrupted-run": About(
         "An earlier run was interrupted",
         "It was finished, or taken back, as the finding says; see the log for why.",
@@ -17,5 +21,9 @@ WORK = {
     "service-not-running": About(
         "A daemon is installed and does not run",
         "It gets its files and is otherwise left alone: neither reloaded, nor started, nor proven.",
+    ),
+    "service-switched-off": About(
+        "A service that is switched off still names mailseal's files",
+        "Nobody has it take up a renewed certificate, so it serves the old one until that expires.",
     ),
 }
