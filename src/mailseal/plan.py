@@ -120,18 +120,18 @@ def plan(
             waits.append(need.wait)
         elif need.why:
             issues.append(Issue(spec, need.why, replaces=_replaces(lineage, issuer_url, now)))
-    held = "" if insist or wanted.default is None else _held(seen.lineage(wanted.default.name), now)
+    pause = "" if insist or wanted.default is None else held(seen.lineage(wanted.default.name), now)
     challenges = _serve_challenges(seen) if issues else []
-    if challenges and held:
+    if challenges and pause:
         challenges, issues = [], []
-        waits.append(held)
+        waits.append(pause)
     pending = {issue.spec.name for issue in issues}
     deployment = None
     if wanted.default is not None:
         deployment = _deployment(wanted.default, seen, provisional=wanted.default.name in pending)
-    if deployment is not None and held and not deployment.generations:
+    if deployment is not None and pause and not deployment.generations:
         deployment = None
-        waits.append(held)
+        waits.append(pause)
     others = [
         _switch(lineage, provisional=lineage.name in pending)
         for lineage in seen.lineages
@@ -141,7 +141,7 @@ def plan(
     return Plan(tuple(steps), tuple(dict.fromkeys(waits)))
 
 
-def _held(lineage: Lineage | None, now: datetime) -> str:
+def held(lineage: Lineage | None, now: datetime) -> str:
     """Why no change of the services' configuration is tried now; empty where it may be."""
     failure = lineage.state.deployment if lineage else None
     if failure is None or not holds(failure.at, failure.again, now):

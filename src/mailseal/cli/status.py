@@ -59,12 +59,16 @@ class Standing:
 @click.pass_obj
 def status(app: App) -> int:
     """Show the certificates, when each renews, where each is served, and what waits for what."""
-    standings = gather(app.system, app.config())
+    config = app.config()
+    standings = gather(app.system, config)
+    left_open = _left_open(app.system, config)
     now = app.system.clock.now()
     for one in standings:
         _show(one, now, app.out)
-    app.out.document({"certificates": standings})
-    return ExitCode.FINDINGS if any(one.trouble for one in standings) else ExitCode.OK
+    for line in left_open:
+        app.out.result(line)
+    app.out.document({"certificates": standings, "interrupted": left_open})
+    return ExitCode.FINDINGS if left_open or any(one.trouble for one in standings) else ExitCode.OK
 
 
 def gather(system: System, config: Config) -> tuple[Standing, ...]:
@@ -81,10 +85,20 @@ def gather(system: System, config: Config) -> tuple[Standing, ...]:
     return tuple(_standing(spec, wanted, seen, store.folder(spec.name), issuer, now) for spec in wanted.specs)
 
 
+def _left_open(system: System, config: Config) -> list[str]:
+    """What an interrupted run left in the middle, or one that is at work now."""
+    from mailseal.journal import Journal
+
+    return [
+        f"In the middle since {record.started}: {record.purpose}. If no mailseal is at work, mailseal apply ends it."
+        for record in Journal(system, config.state.directory).open_records()
+    ]
+
+
 def _standing(
     spec: CertificateSpec, wanted: Desired, seen: Observed, folder: str, issuer: str, now: datetime
 ) -> Standing:
-    from mailseal.plan import due
+    from mailseal.plan import due, held
     from mailseal.renewal import renewal_time
 
     lineage = seen.lineage(spec.name)
@@ -106,16 +120,22 @@ def _standing(
         renews_why=renewal.why if renewal else "",
         proven=proven,
         served_by=served,
-        waits=need.wait or (need.why and f"{spec.name}: {need.why}"),
-        trouble=_trouble(lineage, live, now, proven is not None, bool(served) or not is_default),
+        waits=need.wait
+        or (held(lineage, now) if is_default else "")
+        or (need.why and f"{spec.name}: {need.why}"),
+        # No service is asked to serve another than the default certificate, so nothing of it can be proven.
+        trouble=_trouble(
+            lineage, live, now, proven is not None or not is_default, bool(served) or not is_default
+        ),
     )
 
 
 def _served(seen: Observed, folder: str) -> tuple[str, ...]:
-    """The services whose configuration names a file of this lineage, each with its TLS ports."""
+    """The services that run and whose configuration names a file of this lineage, each with its TLS ports."""
     found = []
     for view in seen.services:
-        if any(configured.cert_file.startswith(f"{folder}/") for configured in view.facts.configured):
+        named = (c.cert_file for c in view.facts.configured if not c.shadowed)
+        if view.facts.running and any(path.startswith(f"{folder}/") for path in named):
             ports = sorted({endpoint.port for endpoint in view.facts.endpoints if endpoint.tls != "none"})
             found.append(f"{view.adapter.title} {', '.join(map(str, ports))}")
     return tuple(found)

@@ -13,6 +13,7 @@ from mailseal.cli.output import Output
 from mailseal.config import DEFAULT_PATH
 from mailseal.config.reference import SMALLEST
 from mailseal.config.schema import LETSENCRYPT
+from mailseal.journal import Journal
 from mailseal.model import CertificateFacts, Identifier, KeyType, Secret
 from mailseal.stores.filesystem import LineageStore, Material
 from mailseal.stores.state import Failure, LineageState, StateStore
@@ -108,3 +109,13 @@ def test_without_a_configuration(system: MemorySystem) -> None:
     assert (status, stdout) == (2, "")
     assert "There is no configuration" in stderr
     assert "Next: mailseal setup" in stderr
+
+
+def test_a_change_in_the_middle_is_told(system: MemorySystem) -> None:
+    issue(system)
+    Journal(system, "/var/lib/mailseal").begin("serve generation 0002", (), (), ())
+    status, stdout, _ = run(system)
+    assert (
+        status == 1 and "serve generation 0002. If no mailseal is at work, mailseal apply ends it." in stdout
+    )
+    assert json.loads(run(system, "--json")[1])["interrupted"]
