@@ -282,7 +282,10 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
     directory: Annotated[
         str,
-        key("Accounts, certificates and keys, the journal.", shape="path"),
+        key(
+            "Accounts, certificates and keys, the journal. To move it: mailseal detach, then move it, then mailseal apply.",
+            shape="path",
+        ),
     ] = "/var/lib/mailseal"
     lock: Annotated[str, key("The file that keeps two mailseals from working at once.", shape="path")] = (
         "/run/lock/mailseal.lock"
