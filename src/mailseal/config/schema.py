@@ -283,7 +283,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     directory: Annotated[
         str,
         key(
-            "Accounts, certificates and keys, the journal. To move it: mailseal detach, then move it, then mailseal apply.",
+            "Accounts, certificates and keys, the journal. To move it: mailseal detach, move it, mailseal apply.",
             shape="path",
         ),
     ] = "/var/lib/mailseal"
