@@ -7,6 +7,7 @@ cannot play it (the message says why, and what would help).
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 
 from lab.demo.here import Here
@@ -29,6 +30,8 @@ def main() -> int:
         help="no namespaces: private instances on high ports of this machine's loopback",
     )
     asked = parser.parse_args()
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, lambda number, _: sys.exit(128 + number))  # so that everything is taken down
     page = Page()
     try:
         with Here() if asked.here else _namespaces(asked.release) as stage:
@@ -38,6 +41,9 @@ def main() -> int:
     except Unavailable as why:
         print(why, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("\nInterrupted; everything that was started has been ended.", file=sys.stderr)
+        return 130
     page.line()
     if page.failed:
         page.say(f"{len(page.failed)} of {page.claims} claims did not hold, after {page.seconds:.0f} s:")

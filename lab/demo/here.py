@@ -7,6 +7,7 @@ files and their ports are not touched, and `changes` shows it.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -23,7 +24,9 @@ from lab.demo.private_ca import ADDRESS, PrivateCa
 from lab.demo.stage import PORTS, Background, Port, Stage
 from lab.guard import CHECKOUT, Unavailable
 
-OFFSETS = range(10000, 60000, 10000)
+TEMPORARY = Path("/var/tmp")
+PREFIX = "mailseal-demo-"
+OFFSETS = (10000, 16000, 22000, 27000)  # whole blocks below the kernel's ephemeral ports
 CA_PORTS = (5000, 5001, 5002, 5003)  # of the directory, Pebble's management, the DNS, its management
 
 _TOML = """\
@@ -74,14 +77,13 @@ class Here(Stage):
         if os.geteuid() != 0:
             raise Unavailable("--here needs root, as the daemons do. Next: sudo script/demo --here")
         new = install_missing()
+        _end_abandoned()
         self._before = machine_state()
-        self._place = Place(
-            Path(tempfile.mkdtemp(prefix="mailseal-demo-", dir="/var/tmp")), _offset(), self.name
-        )
-        self._place.root.chmod(0o755)
+        self._lock, root = _own_folder()
+        self._place = Place(root, _offset(), self.name)
         self._instances = Instances(self._place)
         ca_ports = tuple(self._place.port(number) for number in CA_PORTS)
-        root, port = self._place.root, self._place.port
+        port = self._place.port
         try:
             self._instances.write()
             self._ca = PrivateCa(root / "ca", ca_ports, port(80), port(443))  # type: ignore[arg-type]
@@ -183,7 +185,7 @@ class Here(Stage):
 
 class _Process(Background):
     def __init__(self, argv: Sequence[str]) -> None:
-        handle, self._path = tempfile.mkstemp(prefix="mailseal-demo-")
+        handle, self._path = tempfile.mkstemp(prefix=PREFIX)
         self._running = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=handle, stderr=handle, env=ENVIRONMENT
         )
@@ -197,6 +199,31 @@ class _Process(Background):
 
     def told(self) -> str:
         return self._said
+
+
+def _own_folder() -> tuple[int, Path]:
+    """A new folder and the lock on it, which says that this demo is alive; it gets its name once it is locked."""
+    made = Path(tempfile.mkdtemp(prefix=f".{PREFIX}", dir=TEMPORARY))
+    made.chmod(0o755)
+    lock = os.open(made, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock, made.rename(made.with_name(made.name.removeprefix(".")))
+
+
+def _end_abandoned() -> None:
+    """What a demo that was killed left behind: a folder that nobody holds the lock of, and its daemons."""
+    for root in TEMPORARY.glob(f"{PREFIX}*"):
+        if not root.is_dir() or root.is_symlink() or root.stat().st_uid != 0:
+            continue
+        folder = os.open(root, os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # another demo is playing
+            continue
+        finally:
+            os.close(folder)
+        Instances(Place(root, 0, Here.name)).stop()
+        shutil.rmtree(root, ignore_errors=True)
 
 
 def _offset() -> int:

@@ -2,7 +2,8 @@
 
 Read without any tool that may be missing: dpkg's status through dpkg-query(1),
 which every Debian has; /etc itself; the kernel's table of TCP sockets
-(proc(5), state 0A is LISTEN).
+(proc(5), state 0A is LISTEN). Ports of the kernel's ephemeral range are left out:
+programs open and close them all the time, and no service is met there.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class MachineState:
 def machine_state() -> MachineState:
     """As it is now."""
     told = _run("dpkg-query", "-W", "-f", "${Package}:${Architecture} ${Version} ${Status}\\n")
-    return MachineState(frozenset(told.splitlines()), tree("/etc"), listening())
+    return MachineState(frozenset(told.splitlines()), tree("/etc"), _services(listening()))
 
 
 def tree(*paths: str) -> dict[str, str]:
@@ -61,9 +62,20 @@ def listening() -> frozenset[str]:
     return frozenset(found)
 
 
+def _services(sockets: frozenset[str]) -> frozenset[str]:
+    """Those below the kernel's ephemeral ports (ip(7), ip_local_port_range)."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as told:
+        first = int(told.read().split()[0])
+    return frozenset(where for where in sockets if _port(where) < first)
+
+
+def _port(where: str) -> int:
+    return int(where.rpartition(":")[2], 16)
+
+
 def taken_ports() -> set[int]:
     """The TCP ports that anything listens on, at any address."""
-    return {int(where.rpartition(":")[2], 16) for where in listening()}
+    return {_port(where) for where in listening()}
 
 
 def _run(*argv: str) -> str:

@@ -264,7 +264,7 @@ class Instances:
         self._run("dovecot", "-c", str(etc / "dovecot/dovecot.conf"))
         self._run("apache2ctl", "start", APACHE_CONFDIR=str(etc / "apache2"))
         deadline = time.monotonic() + 20
-        while missing := [name for name, pid_file in self._pid_files() if _pid(pid_file) is None]:
+        while missing := [name for name, pid_file in self._pid_files() if _pid(pid_file, name) is None]:
             if time.monotonic() > deadline:
                 logs = "\n".join(
                     _tail(root / "log" / log) for log in ("postfix.log", "dovecot.log", "apache.log")
@@ -274,7 +274,7 @@ class Instances:
 
     def stop(self) -> None:
         """Ends each by the process ID in its own folder, and waits; what does not go in ten seconds is killed."""
-        running = [pid for _, pid_file in self._pid_files() if (pid := _pid(pid_file)) is not None]
+        running = [pid for name, file in self._pid_files() if (pid := _pid(file, name)) is not None]
         for sign, patience in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 2.0)):
             for pid in running:
                 with suppress(ProcessLookupError):
@@ -286,9 +286,10 @@ class Instances:
                 time.sleep(0.05)
 
     def _pid_files(self) -> Iterator[tuple[str, Path]]:
-        yield "Postfix", self.place.root / "postfix-queue/pid/master.pid"
-        yield "Dovecot", self.place.root / "dovecot-run/master.pid"
-        yield "Apache", self.place.root / "apache-run/apache2.pid"
+        """The name of each daemon's first process, and where its ID is."""
+        yield "master", self.place.root / "postfix-queue/pid/master.pid"
+        yield "dovecot", self.place.root / "dovecot-run/master.pid"
+        yield "apache2", self.place.root / "apache-run/apache2.pid"
 
     def _snakeoil(self) -> None:
         etc = self.place.etc
@@ -348,12 +349,14 @@ class Instances:
         return told
 
 
-def _pid(path: Path) -> int | None:
+def _pid(path: Path, name: str) -> int | None:
+    """The process of that name whose ID a file holds, if it runs."""
     try:
         pid = int(path.read_text(encoding="ascii"))
+        comm = Path(f"/proc/{pid}/comm").read_text(encoding="ascii").strip()
     except (OSError, ValueError):
         return None
-    return pid if Path(f"/proc/{pid}").exists() else None
+    return pid if comm == name else None
 
 
 def _tail(path: Path) -> str:

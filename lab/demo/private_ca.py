@@ -104,7 +104,13 @@ class PrivateCa:
         with open(self._folder / "log", "ab") as log:
             env = {**ENVIRONMENT, "PEBBLE_VA_NOSLEEP": "1"}
             self._running.append(
-                subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env)
+                subprocess.Popen(
+                    ["setpriv", "--pdeathsig=KILL", "--", *argv],  # ends with the demo, however that ends
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=env,
+                )
             )
 
 

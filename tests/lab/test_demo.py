@@ -109,6 +109,24 @@ def test_here_installs_nothing_beside_servers(mail: Host) -> None:
     assert state(mail) == before
 
 
+@pytest.mark.parametrize("ending", ["TERM", "KILL"])
+def test_nothing_outlives_a_demo_that_is_ended(mail: Host, ending: str) -> None:
+    before = state(mail)
+    mail.spawn(
+        ["env", *(f"{name}={value}" for name, value in ENV.items()), LAB_PYTHON, "-m", "lab.demo", "--here"]
+    )
+    mail.wait_listening(10025, 10143, 10080, 15000)
+    (demo,) = mail.pids("-f", "^[^ ]*python -m lab.demo")
+    mail.run(["kill", f"-{ending}", str(demo)])
+    if ending == "KILL":  # then the next one tidies up
+        mail.python("from lab.demo.here import _end_abandoned; _end_abandoned()")
+    mail.sh("for i in $(seq 100); do pgrep pebble >/dev/null || exit 0; sleep 0.1; done; exit 1")
+    mail.sh(
+        "for i in $(seq 100); do ls /var/tmp | grep -q . || exit 0; sleep 0.1; done; ls /var/tmp >&2; exit 1"
+    )
+    assert state(mail) == before
+
+
 # A package archive made on the spot: real apt decides what installing would take away.
 _ARCHIVE = r"""
 mkdir -p /srv/debs && cd /srv/debs
