@@ -7,6 +7,8 @@ from collections.abc import Iterable
 WEBROOT = "/var/www/html"  # the DocumentRoot of Debian's apache2 as it is installed
 ROOTS = "/etc/ssl/bench-roots.pem"  # the CA's roots, by which mailseal judges what it was given
 TRUST = "/opt/lab/acme-api.pem"  # the root of the CA's own https, as lab.world puts it there
+PEERS = ("certbot", "lego", "dehydrated")
+ACCOUNT_NAME = "account.peer.example.test"  # for a peer whose account comes with its first certificate
 
 
 def name_of(number: int, suffix: str) -> str:

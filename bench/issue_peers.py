@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench.issue_names import WEBROOT
+from bench.issue_names import ACCOUNT_NAME, WEBROOT
 from lab.box import Box
 from lab.world import API_TRUST
 
@@ -42,10 +42,11 @@ class Peer(ABC):
         return {}
 
     def version(self) -> str:
-        """As the program tells it."""
+        """As the program tells it, or the package that it came in."""
         done = self.box.run([self.program, "--version"], check=False, env=self.env)
         found = re.search(r"\d+\.\d+(\.\d+)?", done.stdout + done.stderr)
-        return found[0] if found else ""
+        package = Path(self.program).parents[2] / f"{self.name}.version"
+        return found[0] if found else package.read_text(encoding="utf-8")
 
     def obtain(self, name: str, timeout: float) -> float:
         """Seconds from the start of the process to its end."""
@@ -91,7 +92,7 @@ class Lego(Peer):
 
     def register(self) -> None:
         """Its account comes with its first certificate."""
-        self.box.run(self.argv("account.peer.example.test"), env=self.env, check=False)
+        self.box.run(self.argv(ACCOUNT_NAME), env=self.env)
 
     def argv(self, name: str) -> list[str]:
         who = ["--accept-tos", "--email", MAIL, "--server", self.directory, "--path", "/var/lib/lego"]

@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self, TypeVar
 
-from bench.issue_names import ROOTS, name_of
+from bench.issue_names import ACCOUNT_NAME, PEERS, ROOTS, name_of
 from bench.peers import cache, certbot, debian
 from lab.box import Box
 from lab.ca import Pebble
@@ -66,8 +66,10 @@ class Bench:
             self.bare = self.world.host(release, "bare.example.test", stack=False)
             self.mail.sh("apache2ctl start")
             self.mail.wait_listening(80)
-            for box, suffix in ((self.mail, MAIL_SUFFIX), (self.mail, PEER_SUFFIX), (self.bare, BARE_SUFFIX)):
+            for box, suffix in ((self.mail, MAIL_SUFFIX), (self.bare, BARE_SUFFIX)):
                 self._publish(box, [name_of(number, suffix) for number in range(names)])
+            of_peers = [f"{name}.{name_of(n, PEER_SUFFIX)}" for name in PEERS for n in range(names)]
+            self._publish(self.mail, [ACCOUNT_NAME, *of_peers])
             self.restarts = 0
             self._states = 0
             self.pebble = self._fresh()
@@ -104,10 +106,10 @@ class Bench:
                 self.restarts += 1
         raise Stuck(f"{what} did not end in {MOST_TRIES} tries")
 
-    def job(self, box: Box, script: str, *args: str, timeout: float) -> dict[str, object]:
+    def job(self, box: Box, script: str, *args: str, timeout: float) -> dict[str, float]:
         """Runs a program of bench/ inside and reads the JSON that it prints."""
         told = box.python(CHECKOUT / "bench" / script, *args, timeout=timeout).stdout
-        found: dict[str, object] = json.loads(told)
+        found: dict[str, float] = json.loads(told)
         return found
 
     def _fresh(self) -> Pebble:
@@ -131,4 +133,4 @@ class Bench:
         self.close()
 
 
-__all__ = ["API_TRUST", "Bench", "Stuck"]
+__all__ = ["API_TRUST", "BARE_SUFFIX", "MAIL_SUFFIX", "PEER_SUFFIX", "Bench", "Stuck"]

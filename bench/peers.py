@@ -56,6 +56,8 @@ def debian(release: str) -> Path:
             subprocess.run(fetch, cwd=folder, stdout=sys.stderr, check=True)
         for package in folder.glob("*.deb"):
             subprocess.run(["dpkg-deb", "--extract", str(package), str(folder)], check=True)
+            name, version, _ = package.stem.split("_")
+            (folder / f"{name}.version").write_text(version, encoding="utf-8")
             package.unlink()
         (folder / "ready").touch()
     return folder

@@ -4,7 +4,7 @@ RFC 8555 sections 7.4 and 7.5.1 let a server say by Retry-After how long to wait
 before the next poll; most ask for seconds where the answer is there after
 milliseconds, and a client that polls once too early loses them. So the first
 wait is learned: it grows when the first poll came too early (and never shrinks
-below that again if the server then asked for seconds), and shrinks slowly when
+below that again if the server then asked for seconds), and shrinks when
 the first poll found the answer. What the server asks for is always obeyed;
 where it asks for nothing, waits grow to at most `LONGEST_WAIT` seconds.
 """
@@ -34,7 +34,7 @@ class Pace:
 
     def found(self) -> None:
         """The first poll had the answer."""
-        self.first = max(self.floor, self.first * 0.93)
+        self.first = max(self.floor, self.first * 0.8)
 
     def too_early(self, told: float | None) -> None:
         """The first poll had no answer, and the server then asked to wait `told` seconds."""
