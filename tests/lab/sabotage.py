@@ -25,8 +25,8 @@ def sabotage(when: str) -> None:
     """Runs the script if this is its moment and it has not run."""
     if when in left:
         left.remove(when)
-        subprocess.run(["sh", "-euc", SCRIPT], check=True, timeout=60)
         print("[sabotage done]", file=sys.stderr, flush=True)
+        subprocess.run(["sh", "-euc", SCRIPT], check=True, timeout=60)
 
 
 class Files(LocalFiles):
@@ -63,4 +63,5 @@ if __name__ == "__main__":
     system = LocalSystem()
     system.files = Files()
     system.processes = Processes()
-    sys.exit(main(sys.argv[3:], system=system))
+    sys.argv = ["mailseal", *sys.argv[3:]]  # as typed, so that signals are taken as the command takes them
+    sys.exit(main(system=system))
