@@ -132,7 +132,9 @@ def anchor_count(anchors: TrustAnchors) -> int:
 
 
 def _verify(served: tuple[bytes, ...], anchors: TrustAnchors, now: datetime) -> tuple[int, str, str] | None:
-    store = _store(anchors.pem)
+    store = crypto.X509Store()  # a new one each time: OpenSSL keeps the first time that a store is given
+    for root in _roots(anchors.pem):
+        store.add_cert(root)
     store.set_time(now)
     leaf, *others = (_for_openssl(der) for der in served)
     try:
@@ -141,14 +143,6 @@ def _verify(served: tuple[bytes, ...], anchors: TrustAnchors, now: datetime) -> 
         code, told = int(error.errors[0]), str(error.errors[-1])
         return code, told, _subject_of(error.certificate)
     return None
-
-
-@lru_cache(maxsize=8)
-def _store(pem: bytes) -> crypto.X509Store:
-    store = crypto.X509Store()
-    for root in _roots(pem):
-        store.add_cert(root)
-    return store
 
 
 @lru_cache(maxsize=8)

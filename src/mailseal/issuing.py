@@ -27,7 +27,7 @@ from mailseal.challenges.preflight import Looked, preflight, require
 from mailseal.config.schema import Config
 from mailseal.daemons import Say
 from mailseal.errors import ChallengeError, MailsealError
-from mailseal.issuers.accounts import open_client
+from mailseal.issuers.accounts import forget, open_client
 from mailseal.issuers.acme import AcmeIssuer
 from mailseal.issuers.base import IssueRequest
 from mailseal.model import Finding, Generation, KeyType, Severity
@@ -37,6 +37,7 @@ from mailseal.steps import Issue
 from mailseal.stores.filesystem import LineageStore
 from mailseal.stores.state import Failure, StateStore, Suggestion
 from mailseal.system import System
+from mailseal.system.dns import Dns
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +94,10 @@ class Issuing:
             solver = self._make_solver()
             client = await open_client(self._system, http, self._store.root, self._config.acme)
             issuer = AcmeIssuer(self._system, self._store, client, solver, self._anchors)
+            dns = self._system.dns(self._config.dns.nameservers)
             places = asyncio.Semaphore(self._config.acme.orders_at_once)
-            return tuple(await asyncio.gather(*(self._one(step, issuer, solver, places) for step in steps)))
+            orders = [self._one(step, issuer, solver, dns, places) for step in steps]
+            return tuple(await asyncio.gather(*orders))
         except MailsealError as error:
             if isinstance(
                 error, AcmeProblem
@@ -106,17 +109,16 @@ class Issuing:
             await http.close()
 
     async def _one(
-        self, step: Issue, issuer: AcmeIssuer, solver: Solver, places: asyncio.Semaphore
+        self, step: Issue, issuer: AcmeIssuer, solver: Solver, dns: Dns, places: asyncio.Semaphore
     ) -> Issued:
         async with places:
-            return await self._carried_out(step, issuer, solver)
+            return await self._carried_out(step, issuer, solver, dns)
 
-    async def _carried_out(self, step: Issue, issuer: AcmeIssuer, solver: Solver) -> Issued:
+    async def _carried_out(self, step: Issue, issuer: AcmeIssuer, solver: Solver, dns: Dns) -> Issued:
         name = step.spec.name
         looked: Looked | None = None
         try:
             self._say(f"{name}: looking whether the CA will find the challenge")
-            dns = self._system.dns(self._config.dns.nameservers)
             web = self._config.services.apache
             ports = Ports(web.http_port, web.https_port)
             looked = await preflight(self._system, solver, step.spec.identifiers, dns=dns, ports=ports)
@@ -133,6 +135,8 @@ class Issuing:
     def _remember(self, name: str, error: MailsealError) -> None:
         if isinstance(error, ChallengeError):
             return
+        if isinstance(error, AcmeProblem) and error.kind == "accountDoesNotExist":
+            forget(self._system.files, self._store.root, self._config.acme.directory_url)
         now = self._system.clock.now()
         state = self._states.load(name)
         attempts = state.failure.attempts + 1 if state.failure else 1

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from mailseal.certificates import certificate_facts, read_pem, write_pem
-from mailseal.chains import TrustAnchors
+from mailseal.chains import TrustAnchors, trust
 from mailseal.errors import KeyMaterialError
 from mailseal.material import check_material, faults, public_key_of
 from mailseal.model import Identifier, KeyType, Secret
@@ -195,3 +195,12 @@ def test_a_surplus_certificate_stops_nothing() -> None:
         Secret(GOOD.key_pem), GOOD.cert_pem, surplus, identifiers=NAMES, now=NOW, anchors=ANCHORS
     )
     assert facts == certificate_facts(GOOD.der)
+
+
+def test_each_look_at_a_chain_is_at_its_own_time() -> None:
+    """OpenSSL's stores keep the first time that they are given; a process that lives long asks at many."""
+    leaf = certificate_facts(GOOD.served[0])
+    times = [leaf.not_before + timedelta(minutes=1), leaf.not_after + timedelta(days=1), leaf.not_before]
+    assert [trust(GOOD.served, ANCHORS, at).trusted for at in times] == [True, False, True]
+    strangers = trust(GOOD.served, OTHERS, times[1])
+    assert not strangers.trusted and not strangers.date_at_fault
