@@ -116,7 +116,9 @@ class Transactions:
 
     def deploy(self, step: Deploy, services: tuple[Service, ...]) -> Outcome:
         """The whole transaction. Raises `ApplyFailed` when it was taken back or never begun."""
-        # A daemon that did not run before is given its files, and otherwise left as it is.
+        # A daemon that does not run is given its files, which must not keep it from starting, and left as it is.
+        idle = [s for s in services if not s.facts.running and s.kind in step.services]
+        startable = [s for s in idle if not self.daemons.refusal(s)]
         services = tuple(s for s in services if s.facts.running)
         concerned = tuple(s for s in services if s.kind in step.services)
         before, notes, record = self._begin(step, services, concerned)
@@ -124,7 +126,7 @@ class Transactions:
         try:
             self._say("switching")
             perform_all(self._system.files, step.puts)
-            self.daemons.check(concerned)
+            self.daemons.check((*concerned, *startable))
             switched = True
             self.daemons.reload(concerned)
             self._say("proving every endpoint")

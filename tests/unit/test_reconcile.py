@@ -550,6 +550,18 @@ def test_a_daemon_that_does_not_run_gets_its_files_and_is_left_alone(
     assert stand.state().proven == {}
 
 
+def test_a_daemon_that_does_not_run_is_not_kept_from_starting(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Adapter, "running", False)
+    stand.machine.programs.on("daemonctl", "check")(
+        lambda system, argv, stdin: 1 if MAIL in system.files.read(CONF).decode() else 0
+    )
+    report = stand.apply()
+    assert "refuses its configuration" in report.errors[0].reason
+    assert stand.machine.tree("/etc") == stand.before
+
+
 def test_a_first_run_that_fails_leaves_the_machine_as_it_was(stand: Stand) -> None:
     stand.tables["mail"] = ((KeyType.ECDSA_P256,), ("nowhere.example.org",))
     report = stand.apply()
@@ -635,3 +647,12 @@ def test_a_service_that_was_switched_off_and_still_names_our_files_is_told(
     assert not working.run(insist=False).findings
     working.detach()
     assert served.machine.tree("/etc") == served.before and served.daemon.serves == "snakeoil"
+
+
+def test_a_ca_that_was_set_up_anew_gets_the_account_again(served: Stand) -> None:
+    served.ca.state.accounts.clear()
+    served.later(days=61)
+    report = served.renew()
+    assert report.exit_code is ExitCode.FAILED and served.serves == 1
+    served.later(minutes=2)
+    assert served.renew().exit_code is ExitCode.OK and served.serves == 2

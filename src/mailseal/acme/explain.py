@@ -37,7 +37,7 @@ _LOOK = "mailseal check"
 ADVICE = {
     "accountDoesNotExist": Advice(
         "the CA knows no account with this key",
-        "Register again: mailseal setup. The key on disk may belong to another CA.",
+        "Run mailseal apply: it registers the key again. The key on disk may belong to another CA.",
     ),
     "alreadyReplaced": Advice(
         "the certificate to be replaced was replaced by another order already",

@@ -50,6 +50,11 @@ def stored(files: Files, path: str) -> StoredAccount | None:
         ) from error
 
 
+def forget(files: Files, root: str, directory_url: str) -> None:
+    """The CA no longer knows the account (a test CA that was set up anew); the next run registers the key again."""
+    files.remove(f"{folder(root, directory_url)}/account.json")
+
+
 async def open_client(system: System, http: Http, root: str, acme: Acme) -> AcmeClient:
     """A client with the account of this CA, made, found again or brought up to date as needed.
 
@@ -64,6 +69,8 @@ async def open_client(system: System, http: Http, root: str, acme: Acme) -> Acme
         files.replace(key_path, new_key(KeyType(acme.account_key_type)).reveal(), mode=0o600)
     key = SigningKey.from_pem(Secret(files.read(key_path, 65_536)).reveal())
     known = stored(files, path)
+    if known is not None and known.directory != acme.directory_url:
+        known = None  # two URLs that differ only in signs share a folder, and the key; not the account
     client = AcmeClient(
         http, system.clock, key, acme.directory_url, account_url=known.url if known is not None else None
     )
