@@ -33,8 +33,8 @@ from mailseal.model import AppProtocol, Identifier, KeyType, TlsMode
 from mailseal.observe import found_services
 from mailseal.others import Managed, managed
 from mailseal.proposals import Proposal, propose
-from mailseal.report import Report
 from mailseal.renewal import renewal_time
+from mailseal.report import Report
 from mailseal.services.base import Facts
 from mailseal.services.postfix_facts import PostfixFacts
 from mailseal.services.postfix_submission import missing_ports, sasl_works

@@ -33,15 +33,17 @@ def prepared() -> MemorySystem:
     return MemorySystem(machine)
 
 
+def _link_and_sync(system: System) -> None:
+    system.files.symlink(f"{LINEAGE}/current", ".0002", durable=False)
+    system.files.sync([LINEAGE])
+
+
 ACTS: dict[str, Callable[[System], None]] = {
     "create": lambda system: system.files.create(f"{LINEAGE}/new", NEW, mode=0o640, owner=(0, 7)),
     "replace": lambda system: system.files.replace(f"{LINEAGE}/file", NEW, mode=0o640, owner=(0, 7)),
     "append": lambda system: system.files.append(f"{LINEAGE}/file", NEW),
     "symlink": lambda system: system.files.symlink(f"{LINEAGE}/current", ".0002"),
-    "symlinks": lambda system: (
-        system.files.symlink(f"{LINEAGE}/current", ".0002", durable=False),
-        system.files.sync([LINEAGE]),
-    )[-1],
+    "symlinks": _link_and_sync,
     "mkdir": lambda system: system.files.mkdir(f"{LINEAGE}/new", mode=0o750, owner=(0, 7)),
     "create_tree": lambda system: system.files.create_tree(
         f"{LINEAGE}/new", {"ec/key.pem": NEW, "meta.json": OLD}, mode=0o600

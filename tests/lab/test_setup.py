@@ -38,7 +38,8 @@ sys.exit(os.waitstatus_to_exitcode(status))
 def test_at_a_terminal_it_asks_and_shows_the_plan_first(world: World, pebble: Pebble, mail: Host) -> None:
     mail.write(ROOTS, "".join(pebble.roots()))
     command = [
-        "/opt/lab/bin/mailseal", "setup", "--agree-tos", "--directory", pebble.directory_url, "--ca-file", API_TRUST, "--trust", ROOTS,
+        "/opt/lab/bin/mailseal", "setup", "--agree-tos",
+        "--directory", pebble.directory_url, "--ca-file", API_TRUST, "--trust", ROOTS,
     ]  # fmt: skip
     # Bare returns: the names and the address as proposed. Then no, at the plan.
     before = mail.snapshot("/etc", "/var/www")
@@ -135,7 +136,8 @@ def test_an_existing_https_site_is_taken_over(world: World, pebble: Pebble, mail
         " >/etc/apache2/sites-available/mine.conf; a2ensite -q mine;"
         "printf '%s\\n' '<VirtualHost *:80>' 'ServerName mail.example.test' 'RewriteEngine On'"
         " 'RewriteRule ^ https://%{SERVER_NAME}%{REQUEST_URI} [R=301,L]' '</VirtualHost>'"
-        " >/etc/apache2/sites-available/mine-http.conf; a2ensite -q mine-http; a2dissite -q 000-default; apache2ctl graceful; sleep 1"
+        " >/etc/apache2/sites-available/mine-http.conf; a2ensite -q mine-http;"
+        "a2dissite -q 000-default; apache2ctl graceful; sleep 1"
     )
     before = mail.snapshot("/etc", "/var/www")
     setup(mail, pebble)

@@ -1,4 +1,4 @@
-"""A daemon in memory with the whole shape of a real one: it reads its configuration at a reload and serves what it read.
+"""A daemon in memory, shaped like a real one: it reads its configuration at a reload and serves what it read.
 
 `/etc/daemon.conf` names a file; a reload (`daemonctl reload`) takes up that
 file's content, `daemonctl restart` too, and `daemonctl check` only looks

@@ -243,7 +243,7 @@ class MemorySystem:
 
     @contextmanager
     def uninterrupted(self) -> Iterator[None]:
-        """A KeyboardInterrupt that goes wrong within is raised at the end; the effect in whose place it came happens."""
+        """A KeyboardInterrupt from within is raised at the end; the effect in whose place it came happens."""
         outer, self.held_back = self.held_back, []
         try:
             yield
