@@ -7,6 +7,8 @@ what is issued already is still deployed, proven and reported.
 
 from __future__ import annotations
 
+import msgspec
+
 from mailseal.certificates import read_pem
 from mailseal.chains import SYSTEM_STORE, TrustAnchors, anchor_count
 from mailseal.challenges.base import Solver
@@ -58,6 +60,15 @@ def roots(system: System, path: str, key: str) -> TrustAnchors:
         f"No roots can be read from {path}",
         faults=(f"{key} names it: {reason or 'it holds no certificate in PEM'}",),
         next_command="name a file that holds root certificates in PEM, or name none for the system's store",
+    )
+
+
+def leaving(config: Config) -> Config:
+    """As much of a configuration as handing the machine back needs: the roots that it names may be gone by then."""
+    return msgspec.structs.replace(
+        config,
+        acme=msgspec.structs.replace(config.acme, ca_file=None),
+        proof=msgspec.structs.replace(config.proof, trust="system"),
     )
 
 

@@ -20,10 +20,10 @@ def detach(app: App, yes: bool) -> int:
     """
     from mailseal.cli.findings import as_json, show
     from mailseal.config import Config
-    from mailseal.engine import reconciler
+    from mailseal.engine import leaving, reconciler
 
     # Without a configuration there may still be changes to take back: those of the default state directory.
-    working = reconciler(app.system, app.config_if_any() or Config(), app.out.progress)
+    working = reconciler(app.system, leaving(app.config_if_any() or Config()), app.out.progress)
     planned = working.returns()
     for one in planned:
         app.out.result(one.describe())
