@@ -23,6 +23,7 @@ from __future__ import annotations
 import fnmatch
 import posixpath
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from mailseal.model import (
     Command,
@@ -102,7 +103,7 @@ class Apache:
         )
         return (
             Command(stop, timeout=40.0, why="Apache stops, if it runs"),
-            _control(facts, "start", "Apache starts"),
+            _started(facts),
         )
 
     def rehearsal(self, facts: ApacheFacts) -> Rehearsal | None:
@@ -124,6 +125,12 @@ class Apache:
 
 def _control(facts: ApacheFacts, action: str, why: str) -> Command:
     return Command((facts.programs[1], action), why=why, env=facts.environment)
+
+
+def _started(facts: ApacheFacts) -> Command:
+    """`apache2ctl start`, kept from handing an instance that no unit runs over to systemd's unit of another."""
+    start = _control(facts, "start", "Apache starts")
+    return replace(start, env=(*start.env, ("APACHE_STARTED_BY_SYSTEMD", "true")))
 
 
 def _process(facts: ApacheFacts) -> tuple[str, ...]:
