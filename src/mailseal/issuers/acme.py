@@ -108,7 +108,10 @@ class AcmeIssuer:
 
     async def _one(self, spec: CertificateSpec, key_type: KeyType, replaces: str | None) -> Material:
         files = self._system.files
-        begun = await files.aside(lambda: self._begin(spec, key_type))
+        if key_type.family == "rsa":  # whose primes take long to find
+            begun = await files.aside(lambda: self._begin(spec, key_type))
+        else:
+            begun = self._begin(spec, key_type)
         chain_path = f"{self._folder(spec.name, key_type)}/chain.pem"
         if files.stat(chain_path) is not None:
             return self._material(spec, begun, files.read(chain_path, 1_048_576))

@@ -175,7 +175,7 @@ class LocalFiles:
     async def aside(self, work: Callable[[], T]) -> T:
         import asyncio
 
-        running = asyncio.ensure_future(asyncio.to_thread(work))
+        running = asyncio.get_running_loop().run_in_executor(None, work)
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:

@@ -10,12 +10,12 @@ this is about, does not read ours.
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import socket
 import time
 from collections.abc import Sequence
 
-import dns.asyncbackend
 import dns.asyncquery
 import dns.exception
 import dns.flags
@@ -30,6 +30,7 @@ from mailseal.errors import NetworkFault
 from mailseal.system.dns import DnsRecord, DnsReply
 
 PAYLOAD = 1232
+LONGEST_DATAGRAM = 65_535
 SHORTEST_WAIT = 0.5  # seconds
 _LEFT_OUT = {dns.rdatatype.RRSIG, dns.rdatatype.NSEC, dns.rdatatype.NSEC3}
 
@@ -82,22 +83,26 @@ class SystemDns:
 async def _exchange(
     query: dns.message.QueryMessage, server: str, port: int, timeout: float
 ) -> dns.message.Message:
-    """One exchange over a connected socket, which hears at once when nobody is there (ICMP)."""
-    backend = dns.asyncbackend.get_backend("asyncio")
+    """One exchange over a connected socket, which hears at once when nobody is there (ICMP).
+
+    Answers to another question than ours are passed over, as somebody may be guessing (RFC 5452).
+    """
+    loop = asyncio.get_running_loop()
     family = socket.AF_INET6 if ":" in server else socket.AF_INET
-    made = backend.make_socket(family, socket.SOCK_DGRAM, 0, None, (server, port))  # type: ignore[no-untyped-call]
-    async with await made as connected:
-        response, _ = await dns.asyncquery.udp_with_fallback(
-            query,
-            server,
-            timeout=timeout,
-            port=port,
-            ignore_unexpected=True,
-            ignore_trailing=True,
-            udp_sock=connected,
-            backend=backend,
-        )
-    return response
+    with socket.socket(family, socket.SOCK_DGRAM) as connected:
+        connected.setblocking(False)
+        connected.connect((server, port))
+        async with asyncio.timeout(timeout):
+            await loop.sock_sendall(connected, query.to_wire())
+            while True:
+                wire = await loop.sock_recv(connected, LONGEST_DATAGRAM)
+                try:
+                    response = dns.message.from_wire(wire, ignore_trailing=True, raise_on_truncation=True)
+                except dns.message.Truncated:
+                    break
+                if query.is_response(response):
+                    return response
+    return await dns.asyncquery.tcp(query, server, timeout=timeout, port=port, ignore_trailing=True)
 
 
 def _question(name: str, rdtype: str, checking_disabled: bool) -> dns.message.QueryMessage:
