@@ -19,6 +19,7 @@ from mailseal.desired import SIGN, SIGN_TEXT, Desired, desired
 from mailseal.errors import ChallengeError, ConfigError, SystemFault
 from mailseal.judge.expect import ExpectedLeaf, PublicFile
 from mailseal.model import CHALLENGE_PREFIX, Generation, Identifier
+from mailseal.observe import names_to_serve
 from mailseal.prove import Prover
 from mailseal.reconcile import Reconciler
 from mailseal.rehearsal import Rehearsals
@@ -104,12 +105,16 @@ def reconciler(system: System, config: Config, say: Say) -> Reconciler:
 
 def prover(system: System, config: Config, wanted: Desired, generation: Generation | None) -> Prover:
     """What asks the endpoints for this wish; with a generation, whether they serve it."""
-    spec, store = wanted.default, LineageStore(system, config.state.directory)
+    store = LineageStore(system, config.state.directory)
+    names = names_to_serve(wanted, generation)
+    primary = next(
+        (name.value for name in names if name.value == wanted.primary), names[0].value if names else ""
+    )
     return Prover(
         system,
         anchors(system, config),
-        spec.sorted_identifiers if spec else (),
-        primary=wanted.primary,
+        names,
+        primary=primary,
         leaves=_leaves(system, store, generation) if generation else (),
         public_file=PublicFile(f"{CHALLENGE_PREFIX}{SIGN}", SIGN_TEXT)
         if wanted.challenges_by_apache

@@ -116,7 +116,7 @@ def observe(
     files: tuple[KeyFiles, ...] = ()
     if wanted.default is not None:
         files = store.key_files(wanted.default.name, key_types(wanted.default, lineages[0].target))
-    names = _names(wanted, lineages[0].target) if lineages else ()
+    names = names_to_serve(wanted, lineages[0].target) if lineages else ()
     views = tuple(
         _view(system, adapter, facts, wanted, files, names)
         for adapter, facts in found_services(system, wanted)
@@ -151,10 +151,12 @@ def key_types(spec: CertificateSpec, generation: Generation | None) -> tuple[Key
     return preferred + tuple(t for t in have if t not in preferred)
 
 
-def _names(wanted: Desired, generation: Generation | None) -> tuple[Identifier, ...]:
-    """The names to serve: those wished for that the certificate has, since a site without one would be refused."""
-    assert wanted.default is not None
-    wished = wanted.default.sorted_identifiers
+def names_to_serve(wanted: Desired, generation: Generation | None) -> tuple[Identifier, ...]:
+    """The names to serve: those wished for that the certificate has, since a site without one would be refused.
+
+    What it has not yet, an order brings; one that failed or must wait is told as that.
+    """
+    wished = wanted.default.sorted_identifiers if wanted.default else ()
     if generation is None:
         return wished
     held = frozenset[Identifier].intersection(

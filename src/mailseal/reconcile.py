@@ -335,8 +335,8 @@ class Reconciler:
             return
         if tally.verdict is None:
             self._say("proving every endpoint")
-            # What the error kept from being done does not come by waiting.
-            patience = 0.0 if tally.errors else None
+            # What an error kept from being done, or what must wait for long, does not come by waiting.
+            patience = 0.0 if tally.errors or tally.waits else None
             asked = [view.facts for view in tally.services if view.facts.running]
             tally.verdict = self._prover(served).prove(asked, patience=patience)
         stale = self._stale(tally.verdict, served)
