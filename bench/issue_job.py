@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import cProfile
+import gc
 import json
 import sys
 import time
@@ -30,7 +31,9 @@ def obtain(told: argparse.Namespace, numbers: range) -> None:
     """One run over these certificates; ends the program where one is missing after it."""
     names = [name_of(number, told.suffix) for number in numbers]
     config = load(configuration(told.directory, told.state, names, at_once=told.at_once))
-    report = reconciler(LocalSystem(), config, lambda _: None).run(insist=True)
+    work = reconciler(LocalSystem(), config, lambda _: None)
+    gc.freeze()  # as the command does
+    report = work.run(insist=True)
     for error in report.errors:
         sys.exit("\n".join(error.lines()))
     current = [lineage.current for lineage in report.lineages]

@@ -244,11 +244,12 @@ class MemoryFiles:
             self._body.disk.drop(directory, name, "directory")
             self._sync(directory, _above(path))
 
-    def remove_tree(self, path: str) -> None:
+    def remove_tree(self, path: str, *, durable: bool = True) -> None:
         with self._telling("remove", path), _nothing_is_fine():
             directory, name = self._parent(path, removing=True)
             self._remove_below(directory, name, path)
-            self._sync(directory, _above(path))
+            if durable:
+                self._sync(directory, _above(path))
 
     def plant(self, root: str, below: Sequence[str], content: bytes) -> int:
         shown = "/".join((root.rstrip("/"), *below))

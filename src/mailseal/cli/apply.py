@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING
 
 import click
@@ -40,7 +41,9 @@ def run(app: App, *, insist: bool) -> int:
     """One run of the reconciler, told to a person or as JSON."""
     from mailseal.engine import reconciler
 
-    report = reconciler(app.system, app.config(), app.out.progress).run(insist=insist)
+    work = reconciler(app.system, app.config(), app.out.progress)
+    gc.freeze()  # what is loaded by now stays, and need not be looked at again with every order
+    report = work.run(insist=insist)
     tell(report, app.out)
     return report.exit_code
 

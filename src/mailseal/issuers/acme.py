@@ -97,7 +97,7 @@ class AcmeIssuer:
             generation = self._store.write(
                 spec.name, materials, issuer=self._client.directory_url, issued_at=self._system.clock.now()
             )
-            files.remove_tree(self._folder(spec.name))
+            files.remove_tree(self._folder(spec.name), durable=False)  # the generation makes it void
             return generation
 
         return await files.aside(write)

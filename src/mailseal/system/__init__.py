@@ -162,8 +162,11 @@ class Files(Protocol):
         """An empty directory away."""
         ...
 
-    def remove_tree(self, path: str) -> None:
-        """A directory and all below it away, links not followed; nothing there is no fault."""
+    def remove_tree(self, path: str, *, durable: bool = True) -> None:
+        """A directory and all below it away, links not followed; nothing there is no fault.
+
+        Without `durable` a power loss may bring some of it back.
+        """
         ...
 
     def plant(self, root: str, below: Sequence[str], content: bytes) -> int:

@@ -207,14 +207,15 @@ class LocalFiles:
             os.rmdir(name, dir_fd=directory)
             sync_directory(directory)
 
-    def remove_tree(self, path: str) -> None:
+    def remove_tree(self, path: str, *, durable: bool = True) -> None:
         with (
             _telling("remove", path),
             _nothing_is_fine(),
             parent_of(path, removing=True) as (directory, name),
         ):
             remove_below(directory, name)
-            sync_directory(directory)
+            if durable:
+                sync_directory(directory)
 
     def plant(self, root: str, below: Sequence[str], content: bytes) -> int:
         return as_owner.plant(root, below, content)
