@@ -268,13 +268,18 @@ class CertificateFacts:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """One issued set, whole: its number in the lineage and what each key type's leaf says."""
+    """One issued set, whole: its number in the lineage and what each key type's leaf says.
+
+    `asked` are the identifiers that it was ordered for; a CA may add some of its own to the leaf. Empty where
+    nobody wrote them down: then the leaf's.
+    """
 
     lineage: str
     number: int
     leaves: tuple[tuple[KeyType, CertificateFacts], ...]
     issued_at: datetime
     issuer: str
+    asked: tuple[Identifier, ...] = ()
 
     @property
     def label(self) -> str:

@@ -83,7 +83,8 @@ def _reason(spec: CertificateSpec, lineage: Lineage | None, issuer_url: str, now
         return f"a key of type {missing[0]} is asked for too"
     for _, facts in generation.leaves:
         added = sorted(i.unicode for i in spec.identifiers - frozenset(facts.identifiers))
-        removed = sorted(i.unicode for i in frozenset(facts.identifiers) - spec.identifiers)
+        asked = frozenset(generation.asked or facts.identifiers)
+        removed = sorted(i.unicode for i in asked - spec.identifiers)
         if added or removed:
             changes = [f"+{name}" for name in added] + [f"-{name}" for name in removed]
             return f"its names change ({', '.join(changes)})"

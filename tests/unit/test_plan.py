@@ -171,6 +171,15 @@ def test_whether_an_order_is_due(wanted: CertificateSpec, found: Lineage, why: s
     assert not need.wait
 
 
+def test_a_name_that_the_ca_added_is_not_taken_out_again_and_again() -> None:
+    more = generation(1, "mail.example.org", "www.mail.example.org")
+    assert due(spec(), lineage(more), CA, NOW, insist=False).why.startswith("its names change (-www")
+    asked = replace(more, asked=tuple(names()))
+    assert not due(spec(), lineage(asked), CA, NOW, insist=False).why
+    fewer = replace(more, asked=tuple(names("mail.example.org", "old.example.org")))
+    assert "-old.example.org" in due(spec(), lineage(fewer), CA, NOW, insist=False).why
+
+
 def failure(at: datetime, again: datetime, *, limited: bool = False) -> LineageState:
     return LineageState(failure=Failure(2, at, "the CA said no", again, limited))
 

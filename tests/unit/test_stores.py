@@ -55,6 +55,9 @@ def test_what_is_written_is_what_is_loaded() -> None:
         "mail", (material(), material(RSA)), issuer="https://ca.example", issued_at=NOW
     )
     assert stand.store.load("mail", 1) == written == stand.store.find("mail", "0001")
+    asked = (Identifier.parse("mail.example.org"),)
+    again = stand.store.write("mail", (material(),), issuer="https://ca.example", issued_at=NOW, asked=asked)
+    assert stand.store.load("mail", 2) == again and again.asked == asked
     assert written.label == "0001" and written.not_after == NOW + timedelta(days=90)
     files = stand.store.generation_files(written)
     assert [one.key_type for one in files] == [EC, RSA]

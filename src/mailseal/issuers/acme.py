@@ -95,7 +95,11 @@ class AcmeIssuer:
 
         def write() -> Generation:
             generation = self._store.write(
-                spec.name, materials, issuer=self._client.directory_url, issued_at=self._system.clock.now()
+                spec.name,
+                materials,
+                issuer=self._client.directory_url,
+                issued_at=self._system.clock.now(),
+                asked=spec.sorted_identifiers,
             )
             files.remove_tree(self._folder(spec.name), durable=False)  # the generation makes it void
             return generation

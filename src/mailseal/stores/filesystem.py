@@ -76,6 +76,7 @@ class _Meta(msgspec.Struct, frozen=True):
     issuer: str
     issued_at: datetime
     leaves: list[_Leaf]
+    asked: list[str] = []
 
 
 class LineageStore:
@@ -146,6 +147,7 @@ class LineageStore:
         try:
             meta = msgspec.json.decode(self._files.read(path), type=_Meta)
             leaves = tuple((leaf.key_type, _facts(leaf)) for leaf in meta.leaves)
+            asked = tuple(Identifier.parse(text) for text in meta.asked)
             if not leaves:
                 raise ValueError("it tells of no certificate")
         except (msgspec.DecodeError, ValueError) as error:
@@ -154,7 +156,7 @@ class LineageStore:
                 reason=str(error),
                 next_command=f"mailseal plan (a new generation of {name!r} takes the place of a damaged one)",
             ) from error
-        return Generation(name, number, leaves, meta.issued_at, meta.issuer)
+        return Generation(name, number, leaves, meta.issued_at, meta.issuer, asked)
 
     def fingerprints(self, name: str, label: str) -> frozenset[str]:
         """Those of a generation's leaves; none where it cannot be read."""
@@ -176,14 +178,20 @@ class LineageStore:
         return privkey, self._files.read(files.cert, 65_536), self._files.read(files.chain, 1_048_576)
 
     def write(
-        self, name: str, materials: tuple[Material, ...], *, issuer: str, issued_at: datetime
+        self,
+        name: str,
+        materials: tuple[Material, ...],
+        *,
+        issuer: str,
+        issued_at: datetime,
+        asked: tuple[Identifier, ...] = (),
     ) -> Generation:
         """Writes the next generation: whole under its number when this returns, or not there at all."""
         folder = self.folder(name)
         self._files.mkdir(folder, mode=0o700, exist_ok=True, durable=False)
         number = max((*self.numbers(name), 0)) + 1
         generation = Generation(
-            name, number, tuple((m.key_type, m.facts) for m in materials), issued_at, issuer
+            name, number, tuple((m.key_type, m.facts) for m in materials), issued_at, issuer, asked
         )
         for entry in self._files.listdir(folder):
             if entry.startswith("."):  # a run that was killed left it half made, with a key in it
@@ -243,5 +251,8 @@ def _encode(generation: Generation) -> bytes:
         )
         for key_type, facts in generation.leaves
     ]
-    meta = _Meta(generation.lineage, generation.number, generation.issuer, generation.issued_at, leaves)
+    asked = [identifier.value for identifier in generation.asked]
+    meta = _Meta(
+        generation.lineage, generation.number, generation.issuer, generation.issued_at, leaves, asked
+    )
     return msgspec.json.encode(meta)
