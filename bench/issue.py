@@ -211,7 +211,7 @@ def main() -> int:
         prog="script/bench issue", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("--certificates", type=int, default=50, help="of each measured run of mailseal")
-    parser.add_argument("--peer-certificates", type=int, default=3, help="of each peer")
+    parser.add_argument("--peer-certificates", type=int, default=5, help="of each peer")
     parser.add_argument("--in-flight", type=int, default=8, help="orders under way at once")
     parser.add_argument("--pairs", type=int, default=3, help="turns of bare client and mailseal")
     parser.add_argument("--json", action="store_true")

@@ -27,7 +27,7 @@ from mailseal.system.walk import parent_of, trusted
 
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _READING = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # O_NONBLOCK: a FIFO must not hold us up
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CHUNK = 1 << 20
 
 T = TypeVar("T")
@@ -39,11 +39,11 @@ class LocalFiles:
     """The port `Files` on this machine."""
 
     def read(self, path: str, limit: int = 16_777_216) -> bytes:
-        with _telling("read", path):
+        with telling("read", path):
             return _content(os.open(path, _READING), path, limit)[0]
 
     def state(self, path: str, limit: int = 16_777_216) -> FileState:
-        with _telling("read", path):
+        with telling("read", path):
             try:
                 found = os.lstat(path)
                 kind = kind_of(found.st_mode)
@@ -57,7 +57,7 @@ class LocalFiles:
             return FileState(kind, content, target, stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid)
 
     def stat(self, path: str, *, follow: bool = False) -> Stat | None:
-        with _telling("look at", path):
+        with telling("look at", path):
             try:
                 found = os.stat(path, follow_symlinks=follow)
             except (FileNotFoundError, NotADirectoryError):
@@ -73,32 +73,32 @@ class LocalFiles:
             )
 
     def listdir(self, path: str) -> tuple[str, ...]:
-        with _telling("list", path):
+        with telling("list", path):
             try:
                 return tuple(sorted(os.listdir(path)))
             except (FileNotFoundError, NotADirectoryError):
                 return ()
 
     def resolve(self, path: str) -> str:
-        with _telling("resolve", path):
+        with telling("resolve", path):
             try:
                 return os.path.realpath(path, strict=True)
             except FileNotFoundError:
                 return os.path.realpath(path)
 
     def create(self, path: str, content: bytes, *, mode: int, owner: Owner | None = None) -> None:
-        with _telling("create", path), parent_of(path) as (directory, name):
+        with telling("create", path), parent_of(path) as (directory, name):
             _born(directory, name, content, mode, owner)
             sync_directory(directory)
 
     def replace(self, path: str, content: bytes, *, mode: int, owner: Owner | None = None) -> None:
-        with _telling("write", path), parent_of(path) as (directory, name):
+        with telling("write", path), parent_of(path) as (directory, name):
             temporary = _neighbour(name)
             _born(directory, temporary, content, mode, owner)
             _take_place(directory, temporary, name)
 
     def append(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
-        with _telling("append to", path), parent_of(path) as (directory, name):
+        with telling("append to", path), parent_of(path) as (directory, name):
             flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
             try:
                 file = os.open(name, flags, dir_fd=directory)
@@ -113,7 +113,7 @@ class LocalFiles:
                 os.close(file)
 
     def symlink(self, path: str, target: str, *, durable: bool = True) -> None:
-        with _telling("link", path), parent_of(path) as (directory, name):
+        with telling("link", path), parent_of(path) as (directory, name):
             temporary = _neighbour(name)
             os.symlink(target, temporary, dir_fd=directory)
             _take_place(directory, temporary, name, durable=durable)
@@ -127,7 +127,7 @@ class LocalFiles:
         exist_ok: bool = False,
         durable: bool = True,
     ) -> None:
-        with _telling("make", path), parent_of(path) as (directory, name):
+        with telling("make", path), parent_of(path) as (directory, name):
             try:
                 os.mkdir(name, 0o700, dir_fd=directory)
             except FileExistsError:
@@ -135,7 +135,7 @@ class LocalFiles:
                     return
                 raise
             try:
-                made = os.open(name, _DIRECTORY, dir_fd=directory)
+                made = os.open(name, DIRECTORY, dir_fd=directory)
                 try:
                     settle(made, mode, owner)
                     if durable:
@@ -149,18 +149,14 @@ class LocalFiles:
                 sync_directory(directory)
 
     def sync(self, directories: Iterable[str]) -> None:
-        for path in sorted(set(directories)):
-            with _telling("write", path):
-                opened = os.open(path, _DIRECTORY)
-                try:
-                    sync_directory(opened)
-                finally:
-                    os.close(opened)
+        from mailseal.system import trees
+
+        trees.sync_directories(sorted(set(directories)))
 
     def create_tree(self, path: str, contents: Mapping[str, bytes], *, mode: int) -> None:
         from mailseal.system import trees
 
-        with _telling("create", path), parent_of(path) as (directory, name):
+        with telling("create", path), parent_of(path) as (directory, name):
             if _stands(directory, name):
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
             temporary = _neighbour(name)
@@ -184,7 +180,7 @@ class LocalFiles:
 
     def rename(self, source: str, destination: str) -> None:
         with (
-            _telling("rename", f"{source} to {destination}", mend_at=destination),
+            telling("rename", f"{source} to {destination}", mend_at=destination),
             parent_of(source) as (source_directory, source_name),
             parent_of(destination) as (directory, name),
         ):
@@ -195,7 +191,7 @@ class LocalFiles:
 
     def remove(self, path: str) -> None:
         with (
-            _telling("remove", path),
+            telling("remove", path),
             _nothing_is_fine(),
             parent_of(path, removing=True) as (directory, name),
         ):
@@ -203,13 +199,13 @@ class LocalFiles:
             sync_directory(directory)
 
     def rmdir(self, path: str) -> None:
-        with _telling("remove", path), parent_of(path, removing=True) as (directory, name):
+        with telling("remove", path), parent_of(path, removing=True) as (directory, name):
             os.rmdir(name, dir_fd=directory)
             sync_directory(directory)
 
     def remove_tree(self, path: str, *, durable: bool = True) -> None:
         with (
-            _telling("remove", path),
+            telling("remove", path),
             _nothing_is_fine(),
             parent_of(path, removing=True) as (directory, name),
         ):
@@ -224,7 +220,7 @@ class LocalFiles:
         as_owner.uproot(root, below, directories=directories)
 
     def free_bytes(self, path: str) -> int:
-        with _telling("look at", path):
+        with telling("look at", path):
             place = path
             while True:
                 try:
@@ -260,7 +256,7 @@ def own_regular(file: int, path: str) -> None:
 
 
 @contextmanager
-def _telling(action: str, path: str, *, mend_at: str = "") -> Iterator[None]:
+def telling(action: str, path: str, *, mend_at: str = "") -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -378,7 +374,7 @@ def sync_directory(directory: int) -> None:
 
 
 def remove_below(directory: int, name: str) -> None:
-    here = os.open(name, _DIRECTORY, dir_fd=directory)
+    here = os.open(name, DIRECTORY, dir_fd=directory)
     try:
         with os.scandir(here) as entries:
             found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
