@@ -7,8 +7,9 @@ import signal
 import time
 from dataclasses import dataclass
 
-from lab.box import LAB_PYTHON, Box, Result
+from lab.box import Box, Result
 from lab.ca import AcmeServer
+from lab.recipe import LAB_PYTHON
 from lab.world import API_TRUST
 from tests.lab.job import ROOTS
 

@@ -60,14 +60,18 @@ class Shown:
         found = (authorization.challenge(kind) for kind in self.kinds)
         return next((challenge for challenge in found if challenge is not None), None)
 
-    async def present(self, authorization: Authorization, challenge: Challenge, key_authorization: str) -> None:
+    async def present(
+        self, authorization: Authorization, challenge: Challenge, key_authorization: str
+    ) -> None:
         """Shows it, unless the name is in `broken`."""
         self.log.append(("present", str(authorization.name)))
         if str(authorization.name) in self.broken:
             raise ChallengeError(f"{authorization.name} cannot be shown")
         self.shown.setdefault(self._place(authorization, challenge), set()).add(key_authorization)
 
-    async def clean_up(self, authorization: Authorization, challenge: Challenge, key_authorization: str) -> None:
+    async def clean_up(
+        self, authorization: Authorization, challenge: Challenge, key_authorization: str
+    ) -> None:
         """Takes it away."""
         self.log.append(("clean_up", str(authorization.name)))
         self.shown.get(self._place(authorization, challenge), set()).discard(key_authorization)
