@@ -17,7 +17,7 @@ generation's, a renewal's time. `Plan.waits` says until when.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from mailseal.desired import Desired
@@ -130,6 +130,11 @@ def plan(
     deployment = None
     if wanted.default is not None:
         deployment = _deployment(wanted.default, seen, provisional=wanted.default.name in pending)
+    if deployment is not None and challenges:
+        done_by_then = {put.wish for step in challenges for put in step.puts}
+        deployment = replace(
+            deployment, puts=tuple(put for put in deployment.puts if put.wish not in done_by_then)
+        )
     if deployment is not None and pause and not deployment.generations:
         deployment = None
         waits.append(pause)

@@ -364,8 +364,9 @@ def _forwarding(draft: Draft, system: System) -> list[str]:
 def _not_proven(report: Report) -> list[str]:
     unknown = [result for one in report.issued if one.looked for result in one.looked.unknown]
     lines = [
-        "Not proven from outside: the handshakes went to this machine's own addresses; whether the",
-        "world gets here (DNS, NAT, firewall) only a look from elsewhere tells: mailseal check HOST.",
+        "Not proven from outside: the handshakes went to this machine's own addresses.",
+        "Whether the world gets here (DNS, NAT, firewall) only a look from elsewhere",
+        "tells: mailseal check HOST.",
     ]
     lines += [f"  {result.identifier} at {result.address}: {result.seen}" for result in unknown]
     return lines

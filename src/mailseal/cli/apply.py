@@ -12,6 +12,7 @@ from mailseal.cli.options import App, common
 
 if TYPE_CHECKING:
     from mailseal.cli.output import Output
+    from mailseal.judge.verdict import Verdict
     from mailseal.report import Report
 
 
@@ -48,12 +49,20 @@ def run(app: App, *, insist: bool) -> int:
     return report.exit_code
 
 
+def _proof(verdict: Verdict) -> str:
+    endpoints = {one.question.endpoint for one in verdict.judged}
+    asks = sum(one.asks for one in verdict.judged)
+    return f"{len(endpoints)} endpoints serve what they should; asked {asks} times"
+
+
 def tell(report: Report, out: Output) -> None:
     """What a run did and found."""
     for line in report.done:
         out.result(f"done      {line}")
     for line in report.waits:
         out.result(f"waiting   {line}")
+    if report.verdict is not None and report.verdict.judged and report.verdict.proven:
+        out.result(f"proven    {_proof(report.verdict)}")
     for error in report.errors:
         out.error(error.lines())
     if report.findings or not report.errors:
