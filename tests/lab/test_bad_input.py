@@ -319,7 +319,7 @@ def test_two_setups_at_once(bare: Host, faulty: FaultyServer) -> None:
     assert picture(bare) - before == {}
 
 
-@pytest.mark.parametrize("when", ["switching", "proving every endpoint", "ordering"])
+@pytest.mark.parametrize("when", ["switching", "proving every endpoint", "ordering", "reloading Postfix"])
 def test_setup_interrupted(bare: Host, pebble: Pebble, when: str) -> None:
     before = picture(bare)
     seen = interrupted(bare, when, "setup", "--yes", "--agree-tos", *flags(pebble))
@@ -340,7 +340,7 @@ def test_setup_without_any_service(world: World, pebble: Pebble, own_release: st
     host = world.host(own_release, "nothing.example.test", stack=False)
     try:
         host.sh(
-            "apt-get -qq purge -y postfix dovecot-core apache2 apache2-bin apache2-data >/dev/null 2>&1",
+            "dpkg --purge --force-depends postfix dovecot-core apache2 apache2-bin >/dev/null 2>&1",
             timeout=120,
         )
         before = picture(host)
@@ -378,7 +378,7 @@ def test_setup_where_another_program_has_port_80(mail: Host, pebble: Pebble) -> 
     assert picture(mail) - before == {}
 
 
-@pytest.mark.parametrize("room", ["nr_inodes=4", "size=16k", "size=36k", "size=64k"])
+@pytest.mark.parametrize("room", ["nr_inodes=4", "size=16k", "size=64k"])
 def test_setup_on_a_full_disk(bare_again: Host, pebble: Pebble, room: str) -> None:
     host = bare_again
     host.sh(f"mkdir -p /var/lib/mailseal; mount -t tmpfs -o mode=711,{room} tmpfs /var/lib/mailseal")
