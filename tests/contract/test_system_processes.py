@@ -57,10 +57,10 @@ def test_a_process_that_hangs_is_ended_in_time(stage: Stage) -> None:
     )
     before, began = stage.system.clock.monotonic(), time.monotonic()
     with pytest.raises(CommandTimeout) as caught:
-        stage.system.processes.run([path], timeout=0.3)
+        stage.system.processes.run([path], timeout=2.0)
     assert path in caught.value.message
-    assert time.monotonic() - began < 5
-    assert stage.system.clock.monotonic() - before > 0.29
+    assert time.monotonic() - began < 20
+    assert stage.system.clock.monotonic() - before > 1.99
     if stage.name == "local":
         child = int(Path(f"{path}.pid").read_text())
         assert not runs(child), "the whole group is ended"
