@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from lab.guard import Unavailable
 from mailseal.errors import Locked, SystemFault
 from mailseal.system.local import LocalSystem
+from tests.conftest import give_up
 from tests.support import traced
 from tests.support.memory import MemorySystem
 
@@ -137,7 +139,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
         [sys.executable, "-c", program], env={"PYTHONPATH": ":".join(sys.path)}
     )
     if done.status == 77:
-        pytest.skip("no mount namespaces here")
+        give_up(Unavailable("no mount namespaces here"))
     *faults, left = done.stdout.splitlines()
     assert done.ok, done.said
     assert len(faults) == 3 and all(
@@ -196,7 +198,7 @@ def test_the_calls_of_a_write(tmp_path: Path) -> None:
     """As the kernel sees them: every file born 0600, never followed, and in the order that memory counts."""
     processes, trace = LocalSystem().processes, tmp_path / "trace"
     if processes.which("strace") is None:
-        pytest.skip("strace is not installed")
+        give_up(Unavailable("strace is not installed"))
     stage = tmp_path / "stage"
     stage.mkdir()
     watched = ",".join([*CALLS, "unlinkat", *NEVER])
@@ -215,7 +217,7 @@ def test_the_calls_of_a_write(tmp_path: Path) -> None:
         env={"PYTHONPATH": ":".join(sys.path), "PYTHONDONTWRITEBYTECODE": "1"},
     )
     if "PTRACE" in done.said:
-        pytest.skip("no tracing here")
+        give_up(Unavailable("no tracing here"))
     assert done.ok, done.said
     calls = []
     for line in trace.read_text().splitlines():

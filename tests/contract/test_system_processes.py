@@ -59,7 +59,7 @@ def test_a_process_that_hangs_is_ended_in_time(stage: Stage) -> None:
     with pytest.raises(CommandTimeout) as caught:
         stage.system.processes.run([path], timeout=2.0)
     assert path in caught.value.message
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 6.7  # the limit, and what it takes to end the group
     assert stage.system.clock.monotonic() - before > 1.99
     if stage.name == "local":
         child = int(Path(f"{path}.pid").read_text())
