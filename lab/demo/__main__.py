@@ -19,6 +19,8 @@ from lab.guard import Unavailable, require
 from lab.image import RELEASES
 from lab.sources import host_release
 
+_ENDINGS = (signal.SIGTERM, signal.SIGHUP)
+
 
 def main() -> int:
     """The exit status."""
@@ -30,8 +32,8 @@ def main() -> int:
         help="no namespaces: private instances on high ports of this machine's loopback",
     )
     asked = parser.parse_args()
-    for ending in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ending, lambda number, _: sys.exit(128 + number))  # so that everything is taken down
+    for ending in _ENDINGS:
+        signal.signal(ending, _ended)
     page = Page()
     try:
         with Here() if asked.here else _namespaces(asked.release) as stage:
@@ -51,6 +53,13 @@ def main() -> int:
         return 1
     page.say(f"All {page.claims} claims were checked and held. It took {page.seconds:.0f} s.")
     return 0
+
+
+def _ended(number: int, _: object) -> None:
+    """Leaves in the ordinary way, so that everything is taken down; asking again does not disturb that."""
+    for ending in _ENDINGS:
+        signal.signal(ending, lambda *_: None)
+    sys.exit(128 + number)
 
 
 def _unchanged(stage: Here, page: Page) -> None:

@@ -7,12 +7,14 @@ files and their ports are not touched, and `changes` shows it.
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from lab.demo.machine_state import MachineState, machine_state, taken_ports, tre
 from lab.demo.packages import install_missing
 from lab.demo.private import DidNotStart, Instances, Place
 from lab.demo.private_ca import ADDRESS, PrivateCa
-from lab.demo.stage import PORTS, Background, Port, Stage
+from lab.demo.stage import PORTS, Background, Port, Stage, read_again
 from lab.guard import CHECKOUT, Unavailable
 
 TEMPORARY = Path("/var/tmp")
@@ -82,6 +84,7 @@ class Here(Stage):
         self._lock, root = _own_folder()
         self._place = Place(root, _offset(), self.name)
         self._instances = Instances(self._place)
+        atexit.register(self._close)  # whatever line the demo is ended at
         ca_ports = tuple(self._place.port(number) for number in CA_PORTS)
         port = self._place.port
         try:
@@ -89,6 +92,7 @@ class Here(Stage):
             self._ca = PrivateCa(root / "ca", ca_ports, port(80), port(443))  # type: ignore[arg-type]
             self._instances.start()
             self._ca.start()
+            roots = self._ca.root()
         except (DidNotStart, OSError) as error:
             self._close()
             raise Unavailable(f"--here cannot play here: {error}") from error
@@ -98,7 +102,7 @@ class Here(Stage):
         self.ports = tuple(Port(port(p.number), p.protocol, p.starttls, p.tls) for p in PORTS)
         self.config, self.state = str(root / "mailseal.toml"), str(root / "state")
         self.client_roots = str(root / "roots.pem")
-        self.write(self.client_roots, self._ca.root())
+        self.write(self.client_roots, roots)
         self._configure()
         self.before_command = "mailseal.toml names the folders and the ports of these instances, and the CA."
         beside = (
@@ -125,7 +129,8 @@ class Here(Stage):
 
     def command(self, *args: str) -> tuple[list[str], Mapping[str, str]]:
         env = {**ENVIRONMENT, "PYTHONPATH": f"{CHECKOUT}/src"}
-        return [sys.executable, "-m", "mailseal", *args, "--config", self.config], env
+        tied = ["setpriv", "--pdeathsig=KILL", "--"]  # a demo that is killed leaves no mailseal at work
+        return [*tied, sys.executable, "-m", "mailseal", *args, "--config", self.config], env
 
     def set_up(self) -> list[str]:
         return ["apply"]
@@ -177,7 +182,7 @@ class Here(Stage):
         self._instances.stop()
         if hasattr(self, "_ca"):
             self._ca.stop()
-        shutil.rmtree(self._place.root, ignore_errors=True)
+        _remove(self._place.root)
 
     def __exit__(self, *_: object) -> None:
         self._close()
@@ -185,20 +190,17 @@ class Here(Stage):
 
 class _Process(Background):
     def __init__(self, argv: Sequence[str]) -> None:
-        handle, self._path = tempfile.mkstemp(prefix=PREFIX)
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - told() reads it
         self._running = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=handle, stderr=handle, env=ENVIRONMENT
+            argv, stdin=subprocess.DEVNULL, stdout=self._output, stderr=self._output, env=ENVIRONMENT
         )
-        os.close(handle)
 
     def stop(self) -> None:
         self._running.terminate()
         self._running.wait()
-        self._said = Path(self._path).read_text(encoding="utf-8", errors="replace")
-        Path(self._path).unlink(missing_ok=True)
 
     def told(self) -> str:
-        return self._said
+        return read_again(self._output).read()
 
 
 def _own_folder() -> tuple[int, Path]:
@@ -223,7 +225,16 @@ def _end_abandoned() -> None:
         finally:
             os.close(folder)
         Instances(Place(root, 0, Here.name)).stop()
+        _remove(root)
+
+
+def _remove(root: Path) -> None:
+    """Removes the folder; for ten seconds again and again, as a process that is ending may still write there."""
+    deadline = time.monotonic() + 10
+    while root.exists() and time.monotonic() < deadline:
         shutil.rmtree(root, ignore_errors=True)
+        if root.exists():
+            time.sleep(0.1)
 
 
 def _offset() -> int:

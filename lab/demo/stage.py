@@ -13,8 +13,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Self
+from typing import IO, Self
 
 from lab.box import Result
 
@@ -122,18 +121,14 @@ class Stage(ABC):
     def mailseal(self, args: Sequence[str], progress: Callable[[str], None]) -> Result:
         """Runs it to the end; `progress` gets each line of its stderr as it comes."""
         argv, env = self.command(*args)
-        with tempfile.NamedTemporaryFile() as out, tempfile.NamedTemporaryFile() as err:
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=dict(env))
-            told, ended = 0, False
-            with open(err.name, encoding="utf-8", errors="replace") as reading:
-                while not ended:
-                    ended = process.poll() is not None
-                    for line in reading.readlines():
-                        told += 1
-                        progress(line.rstrip())
-                    if not ended:
-                        time.sleep(0.05)
-            texts = [Path(one.name).read_text(encoding="utf-8", errors="replace") for one in (out, err)]
+            try:
+                _follow(process, err, progress)
+            except BaseException:  # it would go on writing where the demo tidies up
+                _end(process)
+                raise
+            texts = [read_again(one).read() for one in (out, err)]
         return Result(["mailseal", *args], process.returncode, *texts)
 
 
@@ -153,3 +148,30 @@ class Background(ABC):
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def read_again(file: IO[bytes]) -> IO[str]:
+    """The same file from its beginning, apart from where its writers are; it needs no name (proc(5), fd)."""
+    return open(f"/proc/self/fd/{file.fileno()}", encoding="utf-8", errors="replace")
+
+
+def _follow(process: subprocess.Popen[bytes], file: IO[bytes], progress: Callable[[str], None]) -> None:
+    """Gives each line that comes to the file to `progress`, until the process has ended."""
+    ended = False
+    with read_again(file) as reading:
+        while not ended:
+            ended = process.poll() is not None
+            for line in reading.readlines():
+                progress(line.rstrip())
+            if not ended:
+                time.sleep(0.05)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Asks it to end, and waits; kills it after half a minute."""
+    process.terminate()
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
