@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
+from email.utils import format_datetime
 from typing import Any
 
 from cryptography import x509
@@ -93,6 +94,8 @@ class FakeCa:
             answer = HttpResponse(
                 answer.status, {**answer.headers, "replay-nonce": self._nonce()}, answer.body, answer.links
             )
+        date = format_datetime(self.clock.now(), usegmt=True)
+        answer = HttpResponse(answer.status, {"date": date, **answer.headers}, answer.body, answer.links)
         if len(answer.body) > limit:
             raise NetworkFault(f"The answer of {url} is longer than {limit} bytes")
         return answer

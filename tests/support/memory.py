@@ -66,7 +66,7 @@ class Machine:
         self.uptime = 1000.0
         self.random = random.Random(seed)
         self.locks: dict[str, tuple[MemorySystem, str]] = {}
-        self.sleepers: list[datetime] = []
+        self.sleepers: list[float] = []  # at which uptime they wake
         self.processes = 0
         self.on = True
         self._faults: list[Fault] = []
@@ -111,6 +111,10 @@ class Machine:
         """Time passes."""
         self.now += timedelta(seconds=seconds)
         self.uptime += seconds
+
+    def jump(self, by: timedelta) -> None:
+        """The clock is set: it shows another time, and no time passes."""
+        self.now += by
 
     # Things going wrong.
 
@@ -332,7 +336,7 @@ class MemoryClock:
         """Time passes only when everybody sleeps: the earliest to wake is let go, after the others had their turns."""
         self._system.alive()
         machine = self._system.machine
-        until = machine.now + timedelta(seconds=max(0.0, seconds))
+        until = machine.uptime + max(0.0, seconds)
         machine.sleepers.append(until)
         try:
             while True:
@@ -343,8 +347,8 @@ class MemoryClock:
         finally:
             machine.sleepers.remove(until)
         self._system.alive()
-        if until > machine.now:
-            machine.advance((until - machine.now).total_seconds())
+        if until > machine.uptime:
+            machine.advance(until - machine.uptime)
 
 
 class MemoryRandom:

@@ -23,13 +23,16 @@ from mailseal.system.http import Http, HttpResponse
 if TYPE_CHECKING:
     from tests.support.memory import MemorySystem
 
+_UNREACHABLE = os.strerror(errno.ENETUNREACH)
+
 
 class World:
     """What a machine can reach.
 
     `listeners` by address and port (also of other hosts), `silent` addresses
     that swallow packets, `addresses` the machine's own, `records` DNS answers
-    by name and type, `web` what answers HTTP.
+    by name and type, `web` what answers HTTP. While it is `cut_off`, only the
+    machine itself can be reached.
     """
 
     def __init__(self) -> None:
@@ -38,6 +41,7 @@ class World:
         self.addresses: list[str] = ["192.0.2.7", "2001:db8::7"]
         self.records: dict[tuple[str, str], DnsReply] = {}
         self.web: Http | None = None
+        self.cut_off = False
         self.next_port = 49152
 
     def answer(self, address: str, port: int, handler: Handler) -> None:
@@ -49,10 +53,13 @@ class World:
         records = tuple(DnsRecord(name.lower(), rdtype, ttl, text) for text in data)
         self.records[name.lower(), rdtype] = DnsReply("NOERROR", authenticated, records, server="192.0.2.53")
 
+    def is_own(self, address: str) -> bool:
+        return address in self.addresses or ipaddress.ip_address(address).is_loopback
+
     def handler(self, address: str, port: int) -> Handler | None:
         if (exact := self.listeners.get((address, port))) is not None:
             return exact
-        if address in self.addresses or ipaddress.ip_address(address).is_loopback:
+        if self.is_own(address):
             return self.listeners.get(("::" if ":" in address else "0.0.0.0", port))
         return None
 
@@ -72,6 +79,8 @@ class MemoryNetwork:
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         where = _require_address(address, port)
         self._effect("connect", f"Cannot connect to {where}", where)
+        if self._world.cut_off and not self._world.is_own(address):
+            raise NetworkFault(f"Cannot connect to {where}", reason=_UNREACHABLE, errno=errno.ENETUNREACH)
         if address in self._world.silent:
             await self._system.clock.sleep_async(timeout)
             raise NetworkFault(
@@ -158,6 +167,8 @@ class MemoryHttp:
                 f"Cannot reach {url}", reason=error.strerror or "", errno=error.errno
             ) from error
         web = self._system.machine.world.web
+        if self._system.machine.world.cut_off:
+            raise NetworkFault(f"Cannot reach {url}", reason=_UNREACHABLE, errno=errno.ENETUNREACH)
         if web is None:
             raise NetworkFault(
                 f"Cannot reach {url}", reason=os.strerror(errno.ECONNREFUSED), errno=errno.ECONNREFUSED
@@ -181,6 +192,9 @@ class MemoryDns:
         self, name: str, rdtype: str, *, timeout: float = 10.0, checking_disabled: bool = False
     ) -> DnsReply:
         self._system.alive()
+        if self._system.machine.world.cut_off:
+            await self._system.clock.sleep_async(timeout)
+            raise NetworkFault(f"No answer about {name}", reason=_UNREACHABLE, errno=errno.ENETUNREACH)
         asked = name.rstrip(".").lower()
         records = self._system.machine.world.records
         if (reply := records.get((asked, rdtype))) is not None:
