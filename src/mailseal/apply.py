@@ -28,7 +28,7 @@ from typing import NoReturn, Protocol
 
 from mailseal.daemons import Daemons, Say, Service
 from mailseal.effects import Undone, perform_all, require_unchanged, undo
-from mailseal.errors import UNCHANGED, ApplyFailed, MailsealError
+from mailseal.errors import UNCHANGED, MailsealError, TakenBack
 from mailseal.journal import Journal, Record
 from mailseal.judge.verdict import Verdict
 from mailseal.model import Finding
@@ -216,7 +216,7 @@ class Transactions:
             self._journal.close(record)
         if isinstance(cause, KeyboardInterrupt):
             raise KeyboardInterrupt(_state(undone, hurt)) from cause
-        raise ApplyFailed(
+        raise TakenBack(
             f"{'Taken back in part' if undone.failed else 'Taken back'}: {record.purpose}",
             reason=why,
             state=_state(undone, hurt),

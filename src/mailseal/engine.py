@@ -16,6 +16,7 @@ from mailseal.challenges.choosing import Choice, Way, Wished, choose, solver_of
 from mailseal.config.schema import Config
 from mailseal.daemons import Say
 from mailseal.desired import SIGN, SIGN_TEXT, Desired, desired
+from mailseal.diary import Diary
 from mailseal.errors import ChallengeError, ConfigError, SystemFault
 from mailseal.judge.expect import ExpectedLeaf, PublicFile
 from mailseal.model import CHALLENGE_PREFIX, Generation, Identifier
@@ -73,7 +74,7 @@ def leaving(config: Config) -> Config:
     )
 
 
-def reconciler(system: System, config: Config, say: Say) -> Reconciler:
+def reconciler(system: System, config: Config, say: Say, diary: Diary | None = None) -> Reconciler:
     """Everything wired for one configuration on one machine; looks at who listens, changes nothing."""
     problem: ChallengeError | None = None
     choice: Choice | None = None
@@ -100,6 +101,7 @@ def reconciler(system: System, config: Config, say: Say) -> Reconciler:
         rehearser=Rehearsals(system, f"{config.state.directory}/state", wanted.services, wanted.primary, say),
         anchors=trusted,
         say=say,
+        diary=diary,
     )
 
 

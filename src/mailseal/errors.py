@@ -122,6 +122,10 @@ class ApplyFailed(MailsealError):
     """A change failed and was taken back."""
 
 
+class TakenBack(ApplyFailed):
+    """A change was made, failed, and was undone; the message says if only in part."""
+
+
 class BrokenBefore(ApplyFailed):
     """A daemon refuses its configuration as it stands, before any change of ours; so nothing was changed."""
 

@@ -20,6 +20,7 @@ from mailseal.config.schema import Config
 from mailseal.daemons import Say, Service
 from mailseal.desired import Desired
 from mailseal.detach import HandedBack, HandingBack, Return, returns
+from mailseal.diary import Diary
 from mailseal.errors import UNCHANGED, ApplyFailed, MailsealError
 from mailseal.issuing import Issued, Issuing, notes
 from mailseal.journal import Journal, Record
@@ -59,7 +60,7 @@ class _Tally:
 
 
 class Reconciler:
-    """One machine, one configuration; `say` gets progress, a line each.
+    """One machine, one configuration; `say` gets progress, a line each, `diary` what was done.
 
     `prover` makes a prover that expects this generation to be served;
     `make_solver` as for `Issuing`. `mailseal.engine` puts one together.
@@ -76,7 +77,9 @@ class Reconciler:
         rehearser: Rehearser,
         anchors: TrustAnchors,
         say: Say,
+        diary: Diary | None = None,
     ) -> None:
+        self._diary = diary or Diary(system, config, "apply")
         self._anchors = anchors
         self._system = system
         self._config = config
@@ -198,6 +201,7 @@ class Reconciler:
                 self._say(f"one by one, since not all can go live together: {error}")
             else:
                 tally.done.extend(step.describe() for step in steps)
+                self._diary.deployed(together)
                 self._remember(lambda memory: memory.deployed(together, proven=False))
                 return True
         outcomes = [self._deploy(step, seen, tally) for step in steps]
@@ -205,6 +209,7 @@ class Reconciler:
 
     def _issue(self, issues: list[Issue], tally: _Tally) -> bool:
         issued = self._issuing.carry_out(issues)
+        self._diary.ordered(issued)
         tally.issued.extend(issued)
         tally.errors.extend(one.error for one in issued if one.error is not None)
         tally.done.extend(one.step.describe() for one in issued if one.generation is not None)
@@ -228,9 +233,11 @@ class Reconciler:
         except MailsealError as error:
             failure = error
             tally.errors.append(failure)
+            self._diary.failed(step, failure)
             self._remember(lambda memory: memory.failed(step, failure))
             return False
         tally.done.append(step.describe())
+        self._diary.deployed(step)
         if challenge:
             tally.challenge_records.append(outcome.record)
         else:
@@ -238,6 +245,8 @@ class Reconciler:
             tally.verdict = outcome.verdict
         ours = self.wanted.default is not None and self.wanted.default.name in dict(step.generations)
         proven = ours and outcome.proven and bool(outcome.verdict.judged)
+        if proven:
+            self._note_proof(self._served(step))
         self._remember(lambda memory: memory.deployed(step, proven=proven))
         return True
 
@@ -248,6 +257,11 @@ class Reconciler:
             what(Memory(self._system, self.states, default))
         except MailsealError as fault:
             self._say(f"not remembered: {fault}")
+
+    def _note_proof(self, generation: Generation | None) -> None:
+        """The first proof of a generation is worth a line in the history; the others say nothing new."""
+        if generation and generation.number not in self.states.load(generation.lineage).proven:
+            self._diary.proven(generation)
 
     def _transactions(self, step: Deploy | None = None) -> Transactions:
         return Transactions(
@@ -297,6 +311,7 @@ class Reconciler:
         )
         for record in self.journal.open_records():
             tally.findings.append(recovery.recover(record, self._services()))
+            self._diary.recovered(tally.findings[-1])
 
     def _refresh(self, insist: bool) -> None:
         specs = self.wanted.specs
@@ -344,6 +359,7 @@ class Reconciler:
             step = Deploy(f"have {' and '.join(stale)} take up generation {served.label}", (), stale)
             self._deploy(step, self.look(), tally)
         if tally.verdict.judged and tally.verdict.proven:
+            self._note_proof(served)
             self._remember(lambda memory: memory.proven(served.lineage, served.number))
 
     def _stale(self, verdict: Verdict, served: Generation) -> tuple[str, ...]:

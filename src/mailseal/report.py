@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mailseal.desired import Desired
 from mailseal.errors import ExitCode, MailsealError
+from mailseal.history import Event
 from mailseal.issuing import Issued
 from mailseal.judge.verdict import Verdict
 from mailseal.model import Finding, Severity
@@ -18,7 +19,10 @@ from mailseal.system import System
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a run did and found. `exit_code` says it in one number (`mailseal.errors.ExitCode`)."""
+    """What a run did and found. `exit_code` says it in one number (`mailseal.errors.ExitCode`).
+
+    `done` tells it to a person, `events` to the history and to whoever is told of the run (`mailseal.runs`).
+    """
 
     done: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
@@ -27,6 +31,7 @@ class Report:
     issued: tuple[Issued, ...] = ()
     lineages: tuple[Lineage, ...] = ()
     verdict: Verdict | None = None
+    events: tuple[Event, ...] = ()
 
     @property
     def exit_code(self) -> ExitCode:

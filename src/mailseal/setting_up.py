@@ -26,6 +26,7 @@ from mailseal.challenges.forwarding import Forward, rules
 from mailseal.config.schema import Acme, Certificate, Config, Http01, PostfixService, Proof, Services, State
 from mailseal.daemons import Say
 from mailseal.desired import desired
+from mailseal.diary import Diary
 from mailseal.engine import anchors, reconciler, roots, way
 from mailseal.errors import UNCHANGED, ConfigError, MailsealError, UsageError, Waiting
 from mailseal.issuers.keys import new_key
@@ -137,12 +138,12 @@ class SettingUp:
         with _nothing_changes():
             return reconciler(self._system, draft.config, self._say).plan()
 
-    def carry_out(self, draft: Draft) -> Report:
+    def carry_out(self, draft: Draft, diary: Diary | None = None) -> Report:
         """Writes the configuration and applies it; takes the file away again when nothing came of it.
 
         Raises what stopped it, `Waiting` where the CA does not take an order yet.
         """
-        working = reconciler(self._system, draft.config, self._say)
+        working = reconciler(self._system, draft.config, self._say, diary)
         with _nothing_changes(), working.lock():
             self._refuse_present()  # looked at again, now that nobody else is at work
             before, report = working.current(), None

@@ -27,7 +27,7 @@ def apply(app: App) -> int:
 
     A backoff of an earlier failure does not hold it up, a rate limit of the CA does.
     """
-    return run(app, insist=True)
+    return run(app, "apply", insist=True)
 
 
 @click.command("renew")
@@ -35,16 +35,24 @@ def apply(app: App) -> int:
 @click.pass_obj
 def renew(app: App) -> int:
     """Apply what is due: for cron or a timer, every few hours."""
-    return run(app, insist=False)
+    return run(app, "renew", insist=False)
 
 
-def run(app: App, *, insist: bool) -> int:
+def run(app: App, command: str, *, insist: bool) -> int:
     """One run of the reconciler, told to a person or as JSON."""
+    from mailseal.diary import Diary
     from mailseal.engine import reconciler
+    from mailseal.runs import carry_out
 
-    work = reconciler(app.system, app.config(), app.out.progress)
-    gc.freeze()  # what is loaded by now stays, and need not be looked at again with every order
-    report = work.run(insist=insist)
+    config = app.config()
+    diary = Diary(app.system, config, command)
+
+    def work() -> Report:
+        working = reconciler(app.system, config, app.out.progress, diary)
+        gc.freeze()  # what is loaded by now stays, and need not be looked at again with every order
+        return working.run(insist=insist)
+
+    report = carry_out(app.system, config, command, work, app.out.progress, diary=diary).report
     tell(report, app.out)
     return report.exit_code
 

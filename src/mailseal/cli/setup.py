@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -74,9 +75,13 @@ def setup(app: App, /, yes: bool, **flags: object) -> int:
     if not yes and not click.confirm("Do this?", err=True):
         app.out.progress(UNCHANGED)
         return ExitCode.OK
-    report = work.carry_out(draft)
     from mailseal.cli.apply import tell
+    from mailseal.diary import Diary
+    from mailseal.runs import carry_out
 
+    diary = Diary(app.system, draft.config, "setup")
+    doing = partial(work.carry_out, draft, diary)
+    report = carry_out(app.system, draft.config, "setup", doing, app.out.progress, diary=diary).report
     tell(report, app.out)
     if report.exit_code in (ExitCode.OK, ExitCode.FINDINGS):
         app.out.result()

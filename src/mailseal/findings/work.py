@@ -9,9 +9,17 @@ WORK = {
         "The machine was handed back",
         "`mailseal renew` does nothing then; `mailseal apply` takes the machine up again.",
     ),
+    "history-not-written": About(
+        "The history could not be written",
+        "What was done stands; that it was cannot be read later in history.jsonl.",
+    ),
     "interrupted-run": About(
         "An earlier run was interrupted",
         "It was finished, or taken back, as the finding says; see the log for why.",
+    ),
+    "telling-failed": About(
+        "Somebody did not hear of a run",
+        "What tells of a run (hooks, notification, metrics, …) failed itself; the work of the run stands.",
     ),
     "not-rehearsed": About(
         "A daemon could not be tried out beforehand",
