@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from mailseal.config.keys import Port, Seconds, key
 from mailseal.model import CertificateSpec, Identifier, KeyType
 
 LETSENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
@@ -20,14 +21,6 @@ LETSENCRYPT_STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
 DIRECTORIES = {"letsencrypt": LETSENCRYPT, "letsencrypt-staging": LETSENCRYPT_STAGING}
 
 AccountKeyType = Literal["ecdsa-p256", "rsa-2048", "rsa-3072", "rsa-4096"]
-Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
-Seconds = Annotated[float, msgspec.Meta(gt=0, le=3600)]
-
-
-def key(description: str, *, expects: str = "", shape: str = "", example: object = None) -> msgspec.Meta:
-    """A field's documentation: what it means, what is expected, the shape of its texts, an example of it."""
-    extra = {"expects": expects, "shape": shape, "example": example}
-    return msgspec.Meta(description=description, extra=extra)
 
 
 class Acme(msgspec.Struct, frozen=True, kw_only=True):
