@@ -56,11 +56,18 @@ class FakeCa:
     directory_url = f"{BASE}/dir"
 
     def __init__(
-        self, clock: AcmeClock, rules: Rules | None = None, validate: Validate = believe, *, seed: int = 0
+        self,
+        clock: AcmeClock,
+        rules: Rules | None = None,
+        validate: Validate = believe,
+        *,
+        seed: int = 0,
+        base: str = BASE,
     ) -> None:
         self.clock = clock
+        self.directory_url = f"{base}/dir"
         self.rules = rules or Rules()
-        self.state = State(clock, self.rules, seed)
+        self.state = State(clock, self.rules, seed, base)
         self.desk = OrderDesk(self.state, validate)
         self.asked: list[tuple[str, str]] = []
         self.outages: deque[tuple[str, HttpResponse | NetworkFault]] = deque()
@@ -79,7 +86,7 @@ class FakeCa:
         limit: int = 1_048_576,
     ) -> HttpResponse:
         """One exchange, as `mailseal.system.http.Http` promises it."""
-        path = url.removeprefix(BASE)
+        path = url.removeprefix(self.state.base)
         self.asked.append((method, path))
         if self.outages and path.startswith(self.outages[0][0]):
             _, outage = self.outages.popleft()
@@ -140,7 +147,7 @@ class FakeCa:
         return answer if isinstance(answer, HttpResponse) else await answer
 
     def _check_header(self, signed: Signed, path: str) -> None:
-        if signed.header.get("url") != f"{BASE}{path}":
+        if signed.header.get("url") != f"{self.state.base}{path}":
             raise Refused("unauthorized", "the signed URL is not the one asked", 401)
         nonce = signed.header.get("nonce")
         if nonce not in self._nonces:
@@ -163,14 +170,14 @@ class FakeCa:
     def _directory(self) -> dict[str, Any]:
         names = {"newNonce": "nonce", "newAccount": "new-account", "newOrder": "new-order"}
         names |= {"revokeCert": "revoke", "keyChange": "key-change"}
-        made: dict[str, Any] = {name: f"{BASE}/{path}" for name, path in names.items()}
+        made: dict[str, Any] = {name: f"{self.state.base}/{path}" for name, path in names.items()}
         if self.rules.renewal_information:
-            made["renewalInfo"] = f"{BASE}/ari"
+            made["renewalInfo"] = f"{self.state.base}/ari"
         meta: dict[str, Any] = {"externalAccountRequired": bool(self.rules.external_keys)}
         if self.rules.terms:
             meta["termsOfService"] = self.rules.terms
         if self.rules.profiles:
-            meta["profiles"] = {name: f"{BASE}/profiles/{name}" for name in self.rules.profiles}
+            meta["profiles"] = {name: f"{self.state.base}/profiles/{name}" for name in self.rules.profiles}
         return made | {"meta": meta, "unknownField": [1, {"a": None}]}
 
     def _nonce(self) -> str:
@@ -193,7 +200,7 @@ class FakeCa:
             raise Refused("userActionRequired", "the terms must be agreed to", 403)
         if self.rules.external_keys:
             self._check_binding(wish.get("externalAccountBinding"), signed)
-        account = Account(f"{BASE}/acct/{next(self.state.number)}", key, _contacts(wish))
+        account = Account(f"{self.state.base}/acct/{next(self.state.number)}", key, _contacts(wish))
         self.state.accounts[account.url] = account
         return self._show_account(account, 201)
 
@@ -203,7 +210,7 @@ class FakeCa:
         inner = fake_jws.read(binding)
         secret = self.rules.external_keys.get(inner.header.get("kid", ""))
         good = secret is not None and inner.header.get("alg") == "HS256" and inner.verify_hmac(secret)
-        if not good or inner.header.get("url") != f"{BASE}/new-account" or "nonce" in inner.header:
+        if not good or inner.header.get("url") != f"{self.state.base}/new-account" or "nonce" in inner.header:
             raise Refused("unauthorized", "the external account binding does not hold", 403)
         if json.loads(inner.payload) != outer.header["jwk"]:
             raise Refused("malformed", "the binding is for another key")
@@ -212,7 +219,7 @@ class FakeCa:
         if path.endswith("/orders"):
             mine = [order.url for order in self.state.orders.values() if order.account is account]
             return respond(200, {"orders": mine})
-        if f"{BASE}{path}" != account.url:
+        if f"{self.state.base}{path}" != account.url:
             raise Refused("unauthorized", "another account", 403)
         wish = json.loads(signed.payload) if signed.payload else {}
         if "contact" in wish:
@@ -244,13 +251,13 @@ class FakeCa:
     # Certificates.
 
     def _certificate(self, account: Account, path: str) -> HttpResponse:
-        base, _, alternate = f"{BASE}{path}".partition("/alternate/")
+        base, _, alternate = f"{self.state.base}{path}".partition("/alternate/")
         issued = self.state.urls.get(base)
         if issued is None or issued.account is not account or alternate not in ("", "1"):
             raise Refused("malformed", "no such certificate", 404)
         body = issued.chains[int(alternate or 0)].encode()
         other = base if alternate else f"{base}/alternate/1"
-        links = (f'<{BASE}/dir>;rel="index"', f'<{other}>;rel="alternate"')
+        links = (f'<{self.state.base}/dir>;rel="index"', f'<{other}>;rel="alternate"')
         return HttpResponse(200, {"content-type": "application/pem-certificate-chain"}, body, links)
 
     def _renewal_information(self, key: str) -> HttpResponse:
@@ -260,7 +267,7 @@ class FakeCa:
         start, end = self.state.window(key, issued)
         shown: dict[str, Any] = {"suggestedWindow": {"start": stamp(start), "end": stamp(end)}}
         if key in self.state.windows:
-            shown["explanationURL"] = f"{BASE}/why"
+            shown["explanationURL"] = f"{self.state.base}/why"
         return respond(200, shown, {"retry-after": str(self.rules.ask_again)})
 
     def _revoke(self, account: Account | None, signed: Signed) -> HttpResponse:

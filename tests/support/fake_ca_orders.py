@@ -14,7 +14,6 @@ from mailseal.model import Identifier
 from mailseal.system.http import HttpResponse
 from tests.support import fake_jws
 from tests.support.fake_ca_state import (
-    BASE,
     DAY,
     Account,
     Authz,
@@ -53,7 +52,7 @@ class OrderDesk:
         now = self.state.clock.now()
         authz = [self._authz_for(account, name) for name in names]
         order = Order(
-            f"{BASE}/order/{next(self.state.number)}",
+            f"{self.state.base}/order/{next(self.state.number)}",
             account,
             names,
             authz,
@@ -112,7 +111,7 @@ class OrderDesk:
         kinds = ["dns-01"] if name.is_wildcard else ["http-01", "tls-alpn-01"]
         kinds += ["dns-01"] if name.kind == "dns" and not name.is_wildcard else []
         authz = Authz(
-            f"{BASE}/authz/{next(self.state.number)}",
+            f"{self.state.base}/authz/{next(self.state.number)}",
             account,
             name,
             now + self.rules.order_lifetime,
@@ -145,7 +144,7 @@ class OrderDesk:
         return shown
 
     def order(self, account: Account, signed: Signed, path: str) -> HttpResponse:
-        order = self.state.orders.get(f"{BASE}{path}".removesuffix("/finalize"))
+        order = self.state.orders.get(f"{self.state.base}{path}".removesuffix("/finalize"))
         if order is None or order.account is not account:
             raise Refused("malformed", "no such order", 404)
         if path.endswith("/finalize"):
@@ -169,7 +168,7 @@ class OrderDesk:
         lifetime = self.rules.profiles.get(order.profile or "", self.rules.lifetime)
         leaf, chains = self.state.pki.issue(csr, order.names, now, lifetime)
         issued = Issued(order.account, leaf, chains, frozenset(order.names))
-        order.certificate = f"{BASE}/cert/{next(self.state.number)}"
+        order.certificate = f"{self.state.base}/cert/{next(self.state.number)}"
         self.state.urls[order.certificate] = issued
         self.state.issued[certificate_id(leaf) or ""] = issued
         if order.replaces:
@@ -197,7 +196,7 @@ class OrderDesk:
         return authz
 
     def authorization(self, account: Account, signed: Signed, path: str) -> HttpResponse:
-        authz = self.state.authz.get(f"{BASE}{path}")
+        authz = self.state.authz.get(f"{self.state.base}{path}")
         if authz is None or authz.account is not account:
             raise Refused("malformed", "no such authorization", 404)
         if signed.payload and json.loads(signed.payload).get("status") == "deactivated":
@@ -215,7 +214,7 @@ class OrderDesk:
         return respond(200, shown, self.state.wait(authz.status == "pending" and bool(authz.answered)))
 
     def _show_challenge(self, authz: Authz, kind: str) -> dict[str, Any]:
-        url = f"{BASE}/chall/{authz.url.rsplit('/', 1)[1]}/{kind}"
+        url = f"{self.state.base}/chall/{authz.url.rsplit('/', 1)[1]}/{kind}"
         shown: dict[str, Any] = {"type": kind, "url": url, "status": "pending", "token": authz.tokens[kind]}
         if kind == authz.answered:
             shown["status"] = "processing" if authz.status == "pending" else authz.status
@@ -227,7 +226,7 @@ class OrderDesk:
 
     async def challenge(self, account: Account, signed: Signed, rest: str) -> HttpResponse:
         number, _, kind = rest.partition("/")
-        authz = self.state.authz.get(f"{BASE}/authz/{number}")
+        authz = self.state.authz.get(f"{self.state.base}/authz/{number}")
         if authz is None or authz.account is not account or kind not in authz.tokens:
             raise Refused("malformed", "no such challenge", 404)
         if signed.payload and json.loads(signed.payload) != {}:

@@ -134,8 +134,9 @@ class Issued:
 class State:
     """Accounts, orders, authorizations and certificates by their URLs, at the clock's time."""
 
-    def __init__(self, clock: AcmeClock, rules: Rules, seed: int) -> None:
+    def __init__(self, clock: AcmeClock, rules: Rules, seed: int, base: str = BASE) -> None:
         self.clock = clock
+        self.base = base
         self.rules = rules
         self.windows: dict[str, tuple[datetime, datetime]] = {}  # renewal windows set by hand
         self.pki = FakePki(clock.now(), rules.chain_length, seed)
