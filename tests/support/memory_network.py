@@ -12,13 +12,15 @@ import errno
 import ipaddress
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mailseal.errors import NetworkFault
 from mailseal.system import Handler
 from mailseal.system.dns import DnsRecord, DnsReply
 from mailseal.system.http import Http, HttpResponse
+from mailseal.system.smtp import MailServer
 
 if TYPE_CHECKING:
     from tests.support.memory import MemorySystem
@@ -26,12 +28,22 @@ if TYPE_CHECKING:
 _UNREACHABLE = os.strerror(errno.ENETUNREACH)
 
 
+@dataclass(frozen=True)
+class Submitted:
+    """A mail that a mail server took, and how."""
+
+    server: MailServer
+    sender: str
+    recipients: tuple[str, ...]
+    message: bytes
+
+
 class World:
     """What a machine can reach.
 
     `listeners` by address and port (also of other hosts), `silent` addresses
     that swallow packets, `addresses` the machine's own, `records` DNS answers
-    by name and type, `web` what answers HTTP. While it is `cut_off`, only the
+    by name and type, `web` what answers HTTP, `mails` what mail servers took. While it is `cut_off`, only the
     machine itself can be reached.
     """
 
@@ -41,6 +53,8 @@ class World:
         self.addresses: list[str] = ["192.0.2.7", "2001:db8::7"]
         self.records: dict[tuple[str, str], DnsReply] = {}
         self.web: Http | None = None
+        self.mails: list[Submitted] = []
+        self.mail_refused: dict[str, str] = {}
         self.cut_off = False
         self.next_port = 49152
 
@@ -108,6 +122,19 @@ class MemoryNetwork:
             )
         self._world.listeners[address, port] = handler
         return MemoryServer(self._world, address, port)
+
+    def submit(
+        self, server: MailServer, sender: str, recipients: Sequence[str], message: bytes
+    ) -> tuple[str, ...]:
+        """The mail lies in `world.mails`; a server in `world.mail_refused` answers so."""
+        told = f"The mail could not be handed to {server}"
+        self._effect("submit", told, str(server))
+        if self._world.cut_off:
+            raise NetworkFault(told, reason=_UNREACHABLE, errno=errno.ENETUNREACH)
+        if refusal := self._world.mail_refused.get(server.host):
+            raise NetworkFault(told, reason=refusal)
+        self._world.mails.append(Submitted(server, sender, tuple(recipients), message))
+        return ()
 
     def own_addresses(self) -> tuple[str, ...]:
         self._system.alive()

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from mailseal.model import FileState
 from mailseal.system.dns import Dns
 from mailseal.system.http import Http
+from mailseal.system.smtp import MailServer
 
 if TYPE_CHECKING:  # asyncio takes a tenth of a second to load; commands that wait for no network do without
     import asyncio
@@ -84,6 +85,14 @@ class Files(Protocol):
 
     def stat(self, path: str, *, follow: bool = False) -> Stat | None:
         """Metadata, or None where nothing is."""
+        ...
+
+    def stamp(self, paths: Iterable[str]) -> int:
+        """One number over all that stands at these paths, links not followed: it differs when any of it was changed.
+
+        Content, owner, mode, the names in a directory: whatever inode(7) counts as a change. 0 where it cannot be
+        told, since something changed so lately that a further change might not show.
+        """
         ...
 
     def listdir(self, path: str) -> tuple[str, ...]:
@@ -249,7 +258,7 @@ class Server(Protocol):
 
 
 class Network(Protocol):
-    """Connections for probes, and sockets that listen for challenges."""
+    """Connections for probes, sockets that listen for challenges, mails handed in."""
 
     async def connect(
         self, address: str, port: int, *, timeout: float, source: str | None = None
@@ -262,6 +271,16 @@ class Network(Protocol):
 
         The connection is closed when the handler returns or fails. Raises `NetworkFault`, whose
         `errno` is EADDRINUSE where another process listens there.
+        """
+        ...
+
+    def submit(
+        self, server: MailServer, sender: str, recipients: Sequence[str], message: bytes
+    ) -> tuple[str, ...]:
+        """Hands a whole mail (RFC 5322, CRLF) to a mail server, over TLS or not at all (`mailseal.system.smtp`).
+
+        Returns when the server has taken it: which recipients it refused, a sentence each. Raises
+        `NetworkFault` where it took it for nobody.
         """
         ...
 

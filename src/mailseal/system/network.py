@@ -12,7 +12,7 @@ asyncio is imported on use: commands that never touch the network start without 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from mailseal.errors import NetworkFault, SystemFault
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from mailseal.system import Handler, Server
+    from mailseal.system.smtp import MailServer
 
 _LONGEST_LINE = 1 << 16
 _SCOPES_OF_OTHERS = 0x10 | 0x20  # host (loopback) and link
@@ -56,6 +57,13 @@ class LocalNetwork:
         from mailseal.system import listen
 
         return await listen.serve(address, port, handler)
+
+    def submit(
+        self, server: MailServer, sender: str, recipients: Sequence[str], message: bytes
+    ) -> tuple[str, ...]:
+        from mailseal.system import smtp
+
+        return smtp.submit(server, sender, recipients, message)
 
     def own_addresses(self) -> tuple[str, ...]:
         try:
