@@ -23,6 +23,7 @@ from mailseal.model import (
     KeyType,
     Wish,
 )
+from mailseal.pinning import eligible
 from mailseal.renewal import nearly_expired
 from mailseal.services.base import ChallengeWish, Facts, ServiceAdapter, ServiceSettings, ServiceWish
 from mailseal.steps import Put, differences
@@ -99,7 +100,7 @@ def observe_lineage(
     held_back = {
         r.number for r in state.rejected if r.unusable or (not impatient and holds(r.at, r.again, now))
     }
-    usable = [g for g in found if g.number not in held_back]
+    usable = eligible(found, frozenset(held_back), state, now, insist=insist)
     chosen = usable[-1] if usable else live
     switch: tuple[Put, ...] = ()
     if chosen is not None:

@@ -24,6 +24,7 @@ from mailseal.desired import Desired
 from mailseal.effects import parents_first
 from mailseal.model import CertificateSpec, Generation, KeyType
 from mailseal.observe import Lineage, Observed
+from mailseal.pinning import pinned, waits
 from mailseal.renewal import renewal_time
 from mailseal.steps import Deploy, Issue, Plan, Step
 from mailseal.stores.state import holds
@@ -44,7 +45,12 @@ def due(
     reason = _reason(spec, lineage, issuer_url, now)
     if lineage is None:
         return Due(reason)
+    pause = waits(spec, lineage.target, lineage.state, issuer_url, now)
+    if pause:
+        return Due(wait=pause)
     newest = lineage.generations[-1] if lineage.generations else None
+    if pinned(lineage.target, lineage.state):
+        newest = lineage.target
     rejection = lineage.state.rejection(newest.number) if newest else None
     if newest and rejection and lineage.target is not newest and not rejection.unusable:
         return Due(

@@ -57,6 +57,7 @@ class _Tally:
     challenge_records: list[Record] = field(default_factory=list)
     services: tuple[ServiceView, ...] = ()
     verdict: Verdict | None = None
+    only: str = ""
 
 
 class Reconciler:
@@ -105,14 +106,20 @@ class Reconciler:
         with self.lock():
             return self.run_locked(insist=insist)
 
-    def run_locked(self, *, insist: bool) -> Report:
-        """As `run`, for whoever holds the lock already and did something of its own under it."""
-        tally = _Tally()
+    def run_locked(self, *, insist: bool, only: str = "") -> Report:
+        """As `run`, for whoever holds the lock already and did something of its own under it.
+
+        `only` names the one lineage that the run is about; what else is to be done is left for another.
+        """
+        tally = _Tally(only=only)
         self._distrust_damaged()
         self._recover(tally)
         if not insist and self.journal.detached:
             return Report(findings=(*tally.findings, detached()))
         self.journal.attach()
+        if insist and not only:
+            for spec in self.wanted.specs:  # a person asks for the newest
+                self._remember(partial(Memory.pinned, name=spec.name, pin=None))
         try:
             self._work(tally, insist)
         except (Exception, KeyboardInterrupt) as stopped:
@@ -151,11 +158,14 @@ class Reconciler:
             return work.carry_out((*self._services(), *off))
 
     def _work(self, tally: _Tally, insist: bool) -> None:
-        self._refresh(insist)
+        if not tally.only:
+            self._refresh(insist)
         for _ in range(MOST_ROUNDS):
             seen = self.look(insist=insist)
             failed = frozenset(one.step.spec.name for one in tally.issued if one.error is not None)
             planned = self._plan(seen, insist, failed)
+            if tally.only:
+                planned = planned.about(tally.only)
             tally.waits = list(planned.waits)
             tally.services = seen.services
             if not self._round(planned, seen, tally):

@@ -16,7 +16,7 @@ import msgspec
 from mailseal.errors import ApplyFailed, BrokenBefore, KeyMaterialError, MailsealError
 from mailseal.renewal import retry_after
 from mailseal.steps import Deploy
-from mailseal.stores.state import Failure, LineageState, Rejection, StateStore
+from mailseal.stores.state import Failure, LineageState, Pin, Rejection, StateStore
 from mailseal.system import System
 
 
@@ -45,6 +45,10 @@ class Memory:
             others = [r for r in state.rejected if r.number != number]
             rejection = Rejection(number, now, reason, 1, now, unusable=True)
             self._states.save(name, msgspec.structs.replace(state, rejected=[*others, rejection]))
+
+    def pinned(self, name: str, pin: Pin | None) -> None:
+        """A person chose an earlier generation; or, with None, that choice is over."""
+        self._states.save(name, msgspec.structs.replace(self._states.load(name), pin=pin))
 
     def deployed(self, step: Deploy, *, proven: bool) -> None:
         """A deployment stands; `proven`: every endpoint serves what it should."""
@@ -88,4 +92,5 @@ class Memory:
 def _accepted(state: LineageState, number: int) -> LineageState:
     """What was held against it, and against the damaged ones before it, is over."""
     rejected = [r for r in state.rejected if r.number > number]
-    return msgspec.structs.replace(state, rejected=rejected)
+    pin = state.pin if state.pin and number <= state.pin.beyond else None
+    return msgspec.structs.replace(state, rejected=rejected, pin=pin)

@@ -45,6 +45,10 @@ def nearly_expired(generation: Generation, now: datetime) -> bool:
     return now >= generation.not_after - lifetime / GUARD
 
 
+def lifetime(generation: Generation) -> timedelta:
+    return generation.not_after - generation.not_before
+
+
 def retry_after(attempts: int, jitter: float) -> timedelta:
     """How long to wait after that many failures in a row: 1, 10, 100 minutes, then a day.
 

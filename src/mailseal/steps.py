@@ -124,6 +124,21 @@ class Plan:
     def empty(self) -> bool:
         return not self.steps
 
+    def about(self, lineage: str) -> Plan:
+        """As much of it as one lineage needs: its order and what that needs, its deployment."""
+        issues = [s for s in self.steps if isinstance(s, Issue) and s.spec.name == lineage]
+        deploys = [
+            step
+            for step in self.steps
+            if isinstance(step, Deploy)
+            and (
+                lineage in dict(step.generations)
+                or (issues and not step.generations and not step.provisional)
+            )
+        ]
+        steps = tuple(step for step in self.steps if step in issues or step in deploys)
+        return Plan(steps, self.waits)
+
 
 def differences(wishes: tuple[Wish, ...], states: Mapping[str, FileState]) -> tuple[Put, ...]:
     """The puts that are needed: one for each wish whose path holds something else now."""

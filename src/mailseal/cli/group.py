@@ -72,6 +72,14 @@ COMMANDS: dict[str, Entry] = {
         "mailseal.cli.status:status",
         (("mailseal status", "for a person"), ("mailseal status --json", "for a program")),
     ),
+    "rollback": Entry(
+        "serve an earlier generation again, prove it, and have it stay",
+        "mailseal.cli.rollback:rollback",
+        (
+            ("mailseal rollback", "the default certificate, one back"),
+            ("mailseal rollback mail 7", "this generation of this certificate"),
+        ),
+    ),
     "detach": Entry(
         "hand the machine back as it was found",
         "mailseal.cli.detach:detach",

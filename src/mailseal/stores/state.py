@@ -62,6 +62,19 @@ class Failure(msgspec.Struct, frozen=True):
     limited: bool = False
 
 
+class Pin(msgspec.Struct, frozen=True):
+    """The generation `number` was chosen by a person (`mailseal rollback`), though those up to `beyond` were there.
+
+    Until `until` nothing is ordered in its place, as long as the wish is still `wish` (`mailseal.pinning`).
+    """
+
+    number: int
+    beyond: int
+    at: datetime
+    until: datetime
+    wish: str
+
+
 class LineageState(msgspec.Struct, frozen=True, omit_defaults=True):
     """The memory of one lineage.
 
@@ -76,6 +89,7 @@ class LineageState(msgspec.Struct, frozen=True, omit_defaults=True):
     suggestions: dict[KeyType, Suggestion] = {}
     failure: Failure | None = None
     deployment: Failure | None = None
+    pin: Pin | None = None
 
     def rejection(self, number: int) -> Rejection | None:
         return next((r for r in self.rejected if r.number == number), None)
