@@ -110,6 +110,10 @@ class KeyMaterialError(MailsealError):
     """A key, certificate or chain that must not go live: it does not load, fit or chain."""
 
 
+class NotYetValid(KeyMaterialError):
+    """Only the clock is against it: it is valid from a later time on. Waiting mends it, another certificate not."""
+
+
 class ChallengeError(MailsealError):
     """Control of an identifier could not be, or will not be, shown."""
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 from cryptography.x509 import load_pem_x509_certificate
@@ -38,6 +38,9 @@ from mailseal.stores.filesystem import LineageStore
 from mailseal.stores.state import Failure, StateStore, Suggestion
 from mailseal.system import System
 from mailseal.system.dns import Dns
+
+# Of the window: the looks are half of it apart, so the one after an instant in its first half is still inside.
+DRAWN_WITHIN = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +161,8 @@ class Issuing:
         kinds = []
         for kind, facts in target.leaves:
             known = lineage.state.suggestions.get(kind)
-            if known is None or known.fingerprint != facts.fingerprint or now >= known.ask_again:
+            fresh = known is not None and known.fingerprint == facts.fingerprint
+            if known is None or not fresh or not _holds_off(known.ask_again, now):
                 kinds.append(kind)
         return kinds
 
@@ -193,7 +197,7 @@ class Issuing:
         ):
             chosen = known.chosen  # drawn once: a new instant at every look would never come due
         else:
-            chosen = ari.instant(info, self._system.random.uniform(0.0, 1.0))
+            chosen = ari.instant(info, self._system.random.uniform(0.0, DRAWN_WITHIN))
         suggestion = Suggestion(
             info.certificate_id,
             facts.fingerprint,
@@ -205,6 +209,11 @@ class Issuing:
         )
         suggestions = {**state.suggestions, kind: suggestion}
         self._states.save(lineage.name, msgspec.structs.replace(state, suggestions=suggestions))
+
+
+def _holds_off(ask_again: datetime, now: datetime) -> bool:
+    """Whether the CA wants no question yet. It never asks for more than a day: a later time was a clock's error."""
+    return now < ask_again <= now + timedelta(seconds=ari.LONGEST_RETRY)
 
 
 def notes(issued: Sequence[Issued], primary: str) -> Iterator[Finding]:

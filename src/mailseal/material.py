@@ -24,13 +24,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from mailseal.certificates import certificate_facts, covers, for_servers, parse, read_pem, subject, weakness
 from mailseal.chains import TrustAnchors, incomplete, shape, trust
-from mailseal.errors import UNCHANGED, KeyMaterialError
+from mailseal.errors import UNCHANGED, KeyMaterialError, NotYetValid
 from mailseal.model import CertificateFacts, Identifier, KeyType, Secret
 
 _KEY = re.compile(rb"-----BEGIN ((?:RSA |EC |ENCRYPTED )?PRIVATE KEY)-----.*?-----END \1-----", re.DOTALL)
 
 
 _OWN_CA = "for a CA of your own name its root (setup: --trust FILE; [proof] trust); else choose another CA"
+_CLOCK = "look at the clock (date -u): a CA issues nothing that is not valid yet"
 # A cross-signed twin of a root that not every client needs: CAs send such, and daemons serve it well.
 _HARMLESS = frozenset({"chain-superfluous"})
 
@@ -55,7 +56,7 @@ def check_material(
 ) -> CertificateFacts:
     """What the leaf says of itself, if key, leaf and chain (PEM) are fit to go live.
 
-    Raises `KeyMaterialError` with everything that is wrong. Without `anchors`
+    Raises `KeyMaterialError` with everything that is wrong, `NotYetValid` where it is that alone. Without `anchors`
     the chain must be sound in itself; whether anybody trusts it stays open.
     """
     served = (*read_pem(cert), *read_pem(chain))
@@ -67,11 +68,13 @@ def check_material(
         if fault.code not in _HARMLESS
     ]
     if found:
-        raise KeyMaterialError(
+        codes = {fault.code for fault in found}
+        kind = NotYetValid if codes == {"not-yet-valid"} else KeyMaterialError
+        raise kind(
             "The new certificate must not go live",
             reason="; ".join(fault.text for fault in found),
             state=UNCHANGED,
-            next_command=_OWN_CA if any(fault.code == "untrusted" for fault in found) else "",
+            next_command=_OWN_CA if "untrusted" in codes else _CLOCK if kind is NotYetValid else "",
         )
     return certificate_facts(served[0])
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import msgspec
 
-from mailseal.errors import ApplyFailed, BrokenBefore, KeyMaterialError, MailsealError
+from mailseal.errors import ApplyFailed, BrokenBefore, KeyMaterialError, MailsealError, NotYetValid
 from mailseal.renewal import retry_after
 from mailseal.steps import Deploy
 from mailseal.stores.state import Failure, LineageState, Pin, Rejection, StateStore
@@ -68,7 +68,7 @@ class Memory:
 
     def _rejected(self, state: LineageState, number: int, error: MailsealError) -> LineageState:
         now = self._system.clock.now()
-        unusable = isinstance(error, KeyMaterialError)
+        unusable = isinstance(error, KeyMaterialError) and not isinstance(error, NotYetValid)
         known = state.rejection(number)
         attempts = known.attempts if known else 0
         if unusable:  # each is another generation; what counts is how many in a row

@@ -223,8 +223,22 @@ class Disk:
 
     def settle(self) -> None:
         """sync(2): all that stands is durable."""
-        for inode in list(self.inodes.values()):
-            self.sync(inode)
+        for inode in self.inodes.values():
+            inode.sync()
+        for change in self._changes:
+            _apply(change, lambda number: self._durable.setdefault(number, {}))
+        self._changes.clear()
+
+    def rest(self) -> None:
+        """What a disk does while nobody works: everything becomes durable, and what nothing leads to is freed."""
+        self.settle()
+        reached, ahead = {2}, [2]
+        while ahead:
+            below = self.inodes[ahead.pop()].entries.values()
+            ahead.extend(below)
+            reached.update(below)
+        self.inodes = {number: inode for number, inode in self.inodes.items() if number in reached}
+        self._durable = {number: entries for number, entries in self._durable.items() if number in reached}
 
     @property
     def dirty(self) -> bool:

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
 
 import pytest
@@ -596,6 +596,39 @@ def test_a_clock_that_was_ahead_holds_nothing_up_for_ever(served: Stand) -> None
     served.ca.outages.clear()
     served.renew()
     assert served.serves == 2
+
+
+def test_a_clock_that_is_behind_buys_nothing_again_and_again(served: Stand) -> None:
+    served.later(days=61)
+    served.machine.jump(timedelta(days=-1))
+    served.ca.clock = _Ahead(served, timedelta(days=1))  # the CA's is right
+    served.ca.state.clock = served.ca.clock
+    orders = len(served.ca.state.orders)
+    for _ in range(4):
+        report = served.renew()
+        assert "valid only from" in report.errors[0].reason and "date -u" in report.errors[0].next_command
+        served.later(hours=3)
+    assert len(served.ca.state.orders) == orders + 1 and served.serves == 1
+    served.later(days=2)
+    assert served.renew().exit_code is ExitCode.OK and served.serves == 2
+    assert len(served.ca.state.orders) == orders + 1
+
+
+class _Ahead:
+    """A clock that is ahead of the machine's."""
+
+    def __init__(self, stand: Stand, by: timedelta) -> None:
+        self.system = MemorySystem(stand.machine)
+        self.by = by
+
+    def now(self) -> datetime:
+        return self.system.clock.now() + self.by
+
+    def monotonic(self) -> float:
+        return self.system.clock.monotonic()
+
+    async def sleep_async(self, seconds: float) -> None:
+        await self.system.clock.sleep_async(seconds)
 
 
 def _unavailable() -> HttpResponse:

@@ -27,7 +27,7 @@ from mailseal.acme.messages import Authorization, Challenge
 from mailseal.acme.obtain import IssuedChain, obtain
 from mailseal.chains import TrustAnchors
 from mailseal.challenges.base import Solver
-from mailseal.errors import ChallengeError, KeyMaterialError
+from mailseal.errors import ChallengeError, KeyMaterialError, NotYetValid
 from mailseal.issuers.base import IssueRequest
 from mailseal.issuers.keys import new_key, request
 from mailseal.material import check_material
@@ -191,6 +191,8 @@ class AcmeIssuer:
                 anchors=self._anchors,
                 key_type=begun.key_type,
             )
+        except NotYetValid:
+            raise  # by our own clock, which is slow: the order stays, and is taken up again
         except KeyMaterialError:
             # What the CA sent is no use and will be none tomorrow: the next run starts over.
             self._system.files.remove_tree(self._folder(spec.name, begun.key_type))
