@@ -1,4 +1,4 @@
-"""The diary of one run: what it did, written down when it did it.
+"""The diary of one run: the hooks before its first change, and what it did, written down when it did it.
 
 Whoever changes something tells the diary at once, so that the history
 (`mailseal.history`) knows of it even when the run is killed later. What cannot
@@ -7,15 +7,19 @@ be written (a full disk) stops nothing: it becomes a finding of the run.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
+from mailseal import hooks
 from mailseal.config.schema import Config
-from mailseal.errors import MailsealError, TakenBack
+from mailseal.errors import UNCHANGED, HookFailed, MailsealError, TakenBack
 from mailseal.history import Deed, Event, History, of
+from mailseal.hooks import Told
 from mailseal.issuing import Issued
 from mailseal.model import Finding, Generation, Severity
-from mailseal.steps import Deploy
+from mailseal.observe import Lineage
+from mailseal.renewal import nearly_expired
+from mailseal.steps import Deploy, Issue, Plan, Step
 from mailseal.stores.filesystem import LineageStore
 from mailseal.system import System
 
@@ -28,7 +32,9 @@ class Diary:
         self._store = LineageStore(system, config.state.directory)
         self._history = History(system, config.state.directory)
         self._issuer = config.acme.directory_url
-        self._fault: MailsealError | None = None
+        self._config = config
+        self._prepared = False
+        self._found: list[Finding] = []
         self.events: tuple[Event, ...] = ()
         self.command = command
         self.began = system.clock.now()
@@ -40,8 +46,42 @@ class Diary:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """What kept the history from being written."""
-        return (_unwritten(self._history.path, self._fault),) if self._fault else ()
+        """What the hooks before the change came to, and what kept the history from being written."""
+        return tuple(dict.fromkeys(self._found))
+
+    def prepare(self, planned: Plan, lineages: Sequence[Lineage], errors: list[MailsealError]) -> bool:
+        """Runs the hooks before the first order or change of this run, and says whether it may be made.
+
+        Where a hook failed and the configuration has that stop the run, a `HookFailed` joins the errors; but
+        not where a certificate is nearly expired, since mail then counts more.
+        """
+        steps = [s for s in planned.steps if isinstance(s, Issue) or not s.provisional]
+        if self._prepared or not steps:
+            return True
+        self._prepared = True
+        ran = hooks.run_all(
+            self._system, self._config.hooks, lambda: self._announced(planned, lineages), "before"
+        )
+        self._found += ran.findings
+        if not ran.failed:
+            return True
+        first, now = next(f for f in ran.findings if f.severity >= Severity.WARNING), self.now
+        self.note(Event(Deed.HOOK_FAILED, now, detail=f"{first.subject}: {first.seen}"))
+        lives = (lineage.generation(lineage.current) for lineage in lineages)
+        if not self._config.hooks.before_must_succeed or any(
+            live and nearly_expired(live, now) for live in lives
+        ):
+            return True
+        errors.append(
+            HookFailed(
+                f"The hook before the change failed: {first.subject}",
+                reason=first.seen,
+                state=UNCHANGED,
+                next_command=f"{first.mend}; then mailseal {self.command}. "
+                "With [hooks] before_must_succeed = false a run goes on without it",
+            )
+        )
+        return False
 
     def note(self, *events: Event) -> None:
         """Remembers what was done, and appends it to the history."""
@@ -49,7 +89,7 @@ class Diary:
         try:
             self._history.add(self.run, self.command, events)
         except MailsealError as fault:
-            self._fault = self._fault or fault
+            self._found.append(_unwritten(self._history.path, fault))
 
     def ordered(self, issued: Sequence[Issued]) -> None:
         """Orders that were carried out, or failed."""
@@ -78,6 +118,12 @@ class Diary:
         """What an interrupted run had left open was ended."""
         self.note(Event(Deed.RECOVERED, self.now, detail=f"{finding.subject}: {finding.seen}"))
 
+    def _announced(self, planned: Plan, lineages: Sequence[Lineage]) -> Told:
+        names = dict.fromkeys(name for step in planned.steps for name in _names(step))
+        told = described(self._config, names, lineages)
+        steps = tuple(step.describe() for step in planned.steps)
+        return Told("before", self.command, self.run, self.began, told, steps)
+
     def _step(self, deed: Deed, step: Deploy, detail: str) -> None:
         now = self.now
         found = [(name, self._store.find(name, f"{number:04d}"), number) for name, number in step.generations]
@@ -86,6 +132,30 @@ class Diary:
             for name, one, number in found
         ]
         self.note(*(events or [Event(deed, now, detail=detail)]))
+
+
+def described(config: Config, names: Iterable[str], lineages: Sequence[Lineage]) -> tuple[hooks.Lineage, ...]:
+    """Lineages as hooks are told of them: the names that each is wished for, and what is live."""
+    wishes = {spec.name: spec.sorted_identifiers for spec in config.specs()}
+    seen = {lineage.name: lineage for lineage in lineages}
+    found = []
+    for name in names:
+        lineage = seen.get(name)
+        live = lineage.generation(lineage.current) if lineage else None
+        found.append(
+            hooks.Lineage(
+                name,
+                live.number if live else 0,
+                f"{config.state.directory}/lineages/{name}/current" if live else "",
+                tuple(identifier.value for identifier in wishes.get(name, ())),
+                live.not_after if live else None,
+            )
+        )
+    return tuple(found)
+
+
+def _names(step: Step) -> tuple[str, ...]:
+    return (step.spec.name,) if isinstance(step, Issue) else tuple(name for name, _ in step.generations)
 
 
 def _unwritten(path: str, fault: MailsealError) -> Finding:

@@ -130,6 +130,10 @@ class TakenBack(ApplyFailed):
     """A change was made, failed, and was undone; the message says if only in part."""
 
 
+class HookFailed(MailsealError):
+    """A hook before the change failed, and so forbids it."""
+
+
 class BrokenBefore(ApplyFailed):
     """A daemon refuses its configuration as it stands, before any change of ours; so nothing was changed."""
 

@@ -168,7 +168,8 @@ class Reconciler:
                 planned = planned.about(tally.only)
             tally.waits = list(planned.waits)
             tally.services = seen.services
-            if not self._round(planned, seen, tally):
+            ready = self._diary.prepare(planned, seen.lineages, tally.errors)
+            if not (ready and self._round(planned, seen, tally)):
                 return
             insist = insist and not (tally.issued or tally.errors)  # one try is what a person asked for
         tally.errors.append(

@@ -28,7 +28,7 @@ from mailseal.model import Finding, Severity
 from mailseal.report import Report
 from mailseal.system import System
 
-TELLERS: tuple[str, ...] = ()
+TELLERS = ("mailseal.telling.after:tell",)
 
 Teller = Callable[[System, Config, "Run"], tuple[Finding, ...]]
 

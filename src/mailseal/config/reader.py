@@ -34,6 +34,7 @@ from mailseal.config.schema import (
     WebService,
 )
 from mailseal.config.shapes import SHAPES
+from mailseal.config.telling import Hooks
 from mailseal.errors import ConfigError, MailsealError
 from mailseal.system import Stat, System
 
@@ -46,6 +47,7 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "state": State,
     "proof": Proof,
     "dns": Dns,
+    "hooks": Hooks,
 }
 SERVICES: dict[str, type[Service]] = {"postfix": PostfixService, "dovecot": Service, "apache": WebService}
 _TOP = (*TABLES, "certificate", "services")
@@ -355,7 +357,9 @@ def _texts(value: object, place: Place) -> list[tuple[Place, str]]:
     if isinstance(value, str):
         return [(place, value)]
     if isinstance(value, list):
-        return [((*place, i), text) for i, text in enumerate(value) if isinstance(text, str)]
+        found = [((*place, i), text) for i, text in enumerate(value) if isinstance(text, str)]
+        lists = [(i, one) for i, one in enumerate(value) if isinstance(one, list)]
+        return found + [((*place, i), text) for i, one in lists for _, text in _texts(one, ())]
     if isinstance(value, dict):
         return [((*place, name), text) for name, text in value.items() if isinstance(text, str)]
     return []

@@ -32,7 +32,7 @@ def tables() -> Iterator[tuple[str, type[msgspec.Struct]]]:
     yield "[http01]", TABLES["http01"]
     for kind, struct in SERVICES.items():
         yield f"[services.{kind}]", struct
-    for name in ("state", "proof", "dns"):
+    for name in ("state", "proof", "dns", "hooks"):
         yield f"[{name}]", TABLES[name]
 
 

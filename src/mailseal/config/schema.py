@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from mailseal.config.keys import Port, Seconds, key
+from mailseal.config.telling import Hooks
 from mailseal.model import CertificateSpec, Identifier, KeyType
 
 LETSENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
@@ -337,6 +338,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     state: State = State()
     proof: Proof = Proof()
     dns: Dns = Dns()
+    hooks: Hooks = Hooks()
 
     def specs(self) -> tuple[CertificateSpec, ...]:
         """The wishes, in the order of the file; what a certificate leaves open is taken from [acme]."""

@@ -13,6 +13,19 @@ WORK = {
         "The history could not be written",
         "What was done stands; that it was cannot be read later in history.jsonl.",
     ),
+    "hook-failed": About(
+        "A hook failed",
+        "A program of [hooks], or of before.d or after.d, ended with another status than 0, or not in time. Before "
+        "a change that keeps it from being made; after it nothing is taken back.",
+    ),
+    "hook-refused": About(
+        "A hook was not run, since somebody else than root could have written it",
+        "It would run as root. The file, and every directory and link on the way to it, must belong to root.",
+    ),
+    "hook-skipped": About(
+        "A file among the hooks is not run",
+        "Its name has a dot or another character that run-parts(8) does not take, or it is not executable.",
+    ),
     "interrupted-run": About(
         "An earlier run was interrupted",
         "It was finished, or taken back, as the finding says; see the log for why.",

@@ -37,7 +37,7 @@ def test_every_key_has_an_effect() -> None:
         if p.parent.name != "config" or p.name == "schema.py"
     ]
     for head, doc in KEYS:
-        read = re.compile(rf"(acme|http01|proof|dns|state|table|one|settings|service|postfix)\.{doc.name}\b")
+        read = re.compile(rf"(acme|http01|proof|dns|hooks|state|table|one|settings|service|postfix)\.{doc.name}\b")
         known = doc.name in BY_OTHER_WAYS or head == "[[certificate]]"
         assert known or any(read.search(text) for text in texts), f"{head} {doc.name} is read by nobody"
 
