@@ -28,7 +28,11 @@ from mailseal.model import Finding, Severity
 from mailseal.report import Report
 from mailseal.system import System
 
-TELLERS = ("mailseal.telling.after:tell",)
+TELLERS = (
+    "mailseal.telling.after:tell",
+    "mailseal.notify.telling:tell",
+    "mailseal.notify.heartbeat:tell",
+)
 
 Teller = Callable[[System, Config, "Run"], tuple[Finding, ...]]
 

@@ -16,6 +16,7 @@ from mailseal.findings.dovecot import DOVECOT
 from mailseal.findings.postfix import POSTFIX
 from mailseal.findings.reaching import LOOKING, REACHING
 from mailseal.findings.served import FILES, SERVED
+from mailseal.findings.telling import TELLING
 from mailseal.findings.work import WORK
 
 __all__ = ["CODES", "About"]
@@ -30,4 +31,5 @@ CODES: dict[str, About] = {
     **APACHE,
     **CHALLENGE,
     **WORK,
+    **TELLING,
 }
