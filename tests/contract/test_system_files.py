@@ -6,11 +6,14 @@ import asyncio
 import errno
 import os
 import threading
+from collections.abc import Callable
 from datetime import UTC, timedelta
+from pathlib import Path
 
 import pytest
 
 from mailseal.model import FileState
+from mailseal.system.files import LocalFiles
 from tests.support.stages import STRANGER, Stage, refused, require_root
 
 # Files: reading.
@@ -89,6 +92,52 @@ def test_listing_is_sorted(stage: Stage) -> None:
     for name in ("b", "a", "C", ".hidden"):
         stage.system.files.create(f"{stage.root}/{name}", b"", mode=0o600)
     assert stage.system.files.listdir(stage.root) == (".hidden", "C", "a", "b")
+
+
+def test_a_stamp_stays_until_anything_changes(stage: Stage) -> None:
+    files, root = stage.system.files, stage.root
+    files.mkdir(f"{root}/folder", mode=0o700)
+    files.create(f"{root}/folder/file", b"one", mode=0o600)
+    files.symlink(f"{root}/link", "folder")
+    paths = [
+        f"{root}/folder",
+        f"{root}/folder/file",
+        f"{root}/link",
+        f"{root}/nothing",
+        f"{root}/link/file/x",
+    ]
+
+    def stamp() -> int:
+        for _ in range(100):
+            told = files.stamp(paths)
+            if told:
+                return told
+            stage.system.clock.sleep(0.01)
+        raise AssertionError("nothing is told of files that have long been as they are")
+
+    seen = [stamp()]
+    assert stamp() == seen[0]
+    changes: list[Callable[[], None]] = [
+        lambda: files.append(f"{root}/folder/file", b"two"),
+        lambda: files.replace(f"{root}/folder/file", b"one", mode=0o640),
+        lambda: files.create(f"{root}/folder/other", b"", mode=0o600),
+        lambda: files.symlink(f"{root}/link", "folder/"),
+        lambda: files.create(f"{root}/nothing", b"", mode=0o600),
+        lambda: files.remove(f"{root}/folder/file"),
+    ]
+    for change in changes:
+        change()
+        seen.append(stamp())
+    assert len(set(seen)) == len(seen)
+
+
+def test_what_changed_this_very_moment_has_no_stamp_on_a_real_disk(tmp_path: Path) -> None:
+    files = LocalFiles()
+    for _ in range(50):
+        (tmp_path / "file").write_text("x")
+        if not files.stamp([str(tmp_path / "file")]):
+            return
+    raise AssertionError("a change that might be followed by one with the same time was given a stamp")
 
 
 # Files: creating and replacing.

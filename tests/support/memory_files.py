@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Protocol, TypeVar
+from zlib import crc32
 
 from mailseal.errors import SystemFault
 from mailseal.model import FileState
@@ -75,6 +76,12 @@ class MemoryFiles:
             data = inode.metadata
             size = len(inode.content) or len(inode.target)
             return Stat(inode.kind, data.mode, data.uid, data.gid, size, inode.modified, inode.number)
+
+    def stamp(self, paths: Iterable[str]) -> int:
+        found = [
+            (state, state.content, self.listdir(path)) for path in paths for state in (self.state(path),)
+        ]
+        return 1 + crc32(repr(found).encode())
 
     def listdir(self, path: str) -> tuple[str, ...]:
         with self._telling("list", path):

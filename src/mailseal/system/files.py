@@ -21,7 +21,7 @@ from typing import Literal, TypeVar
 
 from mailseal.errors import SystemFault
 from mailseal.model import FileState
-from mailseal.system import Stat, as_owner
+from mailseal.system import Stat, as_owner, stamps
 from mailseal.system.faults import file_fault
 from mailseal.system.walk import parent_of, trusted
 
@@ -71,6 +71,10 @@ class LocalFiles:
                 mtime=datetime.fromtimestamp(found.st_mtime, UTC),
                 inode=found.st_ino,
             )
+
+    def stamp(self, paths: Iterable[str]) -> int:
+        with telling("look at", "a lineage's files"):
+            return stamps.stamp(paths)
 
     def listdir(self, path: str) -> tuple[str, ...]:
         with telling("list", path):
