@@ -80,6 +80,14 @@ COMMANDS: dict[str, Entry] = {
             ("mailseal rollback mail 7", "this generation of this certificate"),
         ),
     ),
+    "notify": Entry(
+        "who is told of trouble, and a test of every way",
+        "mailseal.cli.notify:notify",
+        (
+            ("mailseal notify", "by which ways, and what trouble is open"),
+            ("mailseal notify --test", "send a test by every way"),
+        ),
+    ),
     "detach": Entry(
         "hand the machine back as it was found",
         "mailseal.cli.detach:detach",

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from mailseal.notify.book import Book, Entry
 from mailseal.notify.messages import Item, Kind
 from mailseal.notify.schedule import RETURNS, Urgency, due, urgency
-from mailseal.notify.troubles import Life, Trouble, live
+from mailseal.notify.troubles import PASSING, Life, Trouble, live
 from mailseal.report import Report
 
 
@@ -93,11 +93,13 @@ def _gone(
         return before, False
     if before.of_lineage and before.about not in names:
         return None, False  # it is asked for no more
+    if before.about and not before.of_lineage and report.verdict is None:
+        return before, False  # nobody asked the endpoints, so nobody knows
     if before.mended is not None:
         return (before if before.mended <= now < before.mended + RETURNS else None), False
     if before.of_lineage and before.about in troubled:
         return None, False  # one trouble of the lineage gave way to another
-    return replace(before, mended=now, closed=True), not before.closed
+    return replace(before, mended=now, closed=True), not before.closed and before.kind not in PASSING
 
 
 def _trouble(told: list[tuple[Trouble, Entry]], others: int) -> Iterator[News]:
