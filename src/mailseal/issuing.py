@@ -3,44 +3,52 @@
 Each spec stands alone: one that fails neither stops nor delays another. A
 preflight that refutes a name costs nothing and is tried again at the next
 run; an order that failed at the CA is tried again with growing pauses
-(`mailseal.renewal.retry_after`), and a rate limit never before its time.
+(`mailseal.renewal.retry_after`), and a rate limit never before its time, by
+nobody whom it concerns. What failed is kept for each CA by itself, so that
+another can be asked when one fails for long (`mailseal.due`).
+
+After a CA could not confirm control of a name, the next try is made at its
+staging server first, where there is one: failures there use up no limit.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import timedelta
 
 import msgspec
-from cryptography.x509 import load_pem_x509_certificate
 
-from mailseal.acme import ari
-from mailseal.acme.client import AcmeClient
-from mailseal.acme.problems import AcmeProblem
+from mailseal.acme.limits import Limit, limit_of
+from mailseal.acme.problems import AcmeProblem, ValidationFailed
+from mailseal.acme.trial import trial
 from mailseal.chains import TrustAnchors
 from mailseal.challenges.base import Solver
 from mailseal.challenges.fetch import Ports
 from mailseal.challenges.names import name_findings
 from mailseal.challenges.preflight import Looked, preflight, require
+from mailseal.config.acme import Authority
 from mailseal.config.schema import Config
 from mailseal.daemons import Say
-from mailseal.errors import ChallengeError, MailsealError
-from mailseal.issuers.accounts import forget, open_client
-from mailseal.issuers.acme import AcmeIssuer
+from mailseal.due import host
+from mailseal.errors import ChallengeError, IssueError, MailsealError, NetworkFault
+from mailseal.issuers.accounts import folder, forget, open_client
+from mailseal.issuers.acme import AcmeIssuer, SolverBridge
 from mailseal.issuers.base import IssueRequest
-from mailseal.model import Finding, Generation, KeyType, Severity
+from mailseal.issuers.dated import DatedHttp, Skew
+from mailseal.issuers.limits import LimitBook, LimitReached
+from mailseal.model import CertificateSpec, Finding, Generation, Severity
 from mailseal.observe import Lineage
-from mailseal.renewal import retry_after
+from mailseal.renewal import lifetime, retry_after
 from mailseal.steps import Issue
 from mailseal.stores.filesystem import LineageStore
-from mailseal.stores.state import Failure, StateStore, Suggestion
+from mailseal.stores.state import Failure, StateStore, holds
+from mailseal.suggestions import Suggestions
 from mailseal.system import System
 from mailseal.system.dns import Dns
 
-# Of the window: the looks are half of it apart, so the one after an instant in its first half is still inside.
-DRAWN_WITHIN = 0.5
+IN_A_ROW = timedelta(days=3)  # a failure longer after the end of the last one's pause begins a new row
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,148 +85,198 @@ class Issuing:
         self._store = store
         self._states = states
         self._say = say
+        self._skew = Skew()
+        self._suggestions = Suggestions(system, config, store, states, say, self._skew)
 
     def carry_out(self, steps: Sequence[Issue]) -> tuple[Issued, ...]:
         """All orders, side by side as far as [acme] orders_at_once lets them."""
         return asyncio.run(self._all(steps))
 
     def refresh(self, lineages: Sequence[Lineage]) -> None:
-        """Asks the CA for renewal information that is missing, or that it wants to be asked again for.
+        """Asks the CAs for renewal information that is missing, or that they want to be asked again for.
 
         A CA that cannot be asked is no fault: the renewal time then follows the certificate's own dates.
         """
-        stale = [(lineage, kind) for lineage in lineages for kind in self._stale(lineage)]
-        if stale:
-            asyncio.run(self._refresh(stale))
+        self._suggestions.refresh(lineages)
+
+    def findings(self) -> tuple[Finding, ...]:
+        """What the CAs' answers told of this machine: a clock that differs from theirs."""
+        return self._skew.findings()
 
     async def _all(self, steps: Sequence[Issue]) -> tuple[Issued, ...]:
-        http = self._system.http(ca_file=self._config.acme.ca_file)
+        found: list[Issued] = []
+        for url in dict.fromkeys(step.issuer for step in steps):
+            authority = self._config.acme.authority(url)
+            assert authority is not None, url
+            found += await self._at(authority, [step for step in steps if step.issuer == url])
+        return tuple(found)
+
+    async def _at(self, authority: Authority, steps: Sequence[Issue]) -> list[Issued]:
+        """Orders at one CA, by one account."""
+        http = DatedHttp(self._system.http(ca_file=authority.ca_file), self._system.clock, self._skew)
         try:
             solver = self._make_solver()
-            client = await open_client(self._system, http, self._store.root, self._config.acme)
+            client = await open_client(self._system, http, self._store.root, authority)
+            book = LimitBook(self._system.files, folder(self._store.root, authority.directory_url))
             issuer = AcmeIssuer(self._system, self._store, client, solver, self._anchors)
             dns = self._system.dns(self._config.dns.nameservers)
+            desk = _Desk(authority, issuer, solver, dns, book)
             places = asyncio.Semaphore(self._config.acme.orders_at_once)
-            orders = [self._one(step, issuer, solver, dns, places) for step in steps]
-            return tuple(await asyncio.gather(*orders))
+            return list(await asyncio.gather(*(self._one(step, desk, places) for step in steps)))
         except MailsealError as error:
-            if isinstance(
-                error, AcmeProblem
-            ):  # a refusal, which more tries do not mend; a CA out of reach is none
-                for step in steps:
-                    self._remember(step.spec.name, error)
-            return tuple(Issued(step, error=error) for step in steps)
+            for step in steps:
+                self._remember(step.spec.name, authority, error, of_this_order=False)
+            return [Issued(step, error=error) for step in steps]
         finally:
             await http.close()
 
-    async def _one(
-        self, step: Issue, issuer: AcmeIssuer, solver: Solver, dns: Dns, places: asyncio.Semaphore
-    ) -> Issued:
+    async def _one(self, step: Issue, desk: _Desk, places: asyncio.Semaphore) -> Issued:
         async with places:
-            return await self._carried_out(step, issuer, solver, dns)
+            return await self._carried_out(step, desk)
 
-    async def _carried_out(self, step: Issue, issuer: AcmeIssuer, solver: Solver, dns: Dns) -> Issued:
-        name = step.spec.name
+    async def _carried_out(self, step: Issue, desk: _Desk) -> Issued:
+        name, authority = step.spec.name, desk.authority
         looked: Looked | None = None
         try:
+            desk.book.refuse(step.spec, self._system.clock.now(), exempt=bool(step.replaces))
             self._say(f"{name}: looking whether the CA will find the challenge")
             web = self._config.services.apache
             ports = Ports(web.http_port, web.https_port)
-            looked = await preflight(self._system, solver, step.spec.identifiers, dns=dns, ports=ports)
+            looked = await preflight(
+                self._system, desk.solver, step.spec.identifiers, dns=desk.dns, ports=ports
+            )
             require(looked)
-            self._say(f"{name}: ordering")
-            generation = await issuer.issue(IssueRequest(step.spec, step.replaces))
+            await self._tried_out(step.spec, desk)
+            self._say(f"{name}: ordering" + (f" at {host(step.issuer)}" if step.fallback else ""))
+            spec = _as_asked_of(authority, step) if step.fallback else step.spec
+            generation = await desk.issuer.issue(IssueRequest(spec, step.replaces))
         except MailsealError as error:
-            self._remember(name, error)
+            self._remember(name, authority, error, book=desk.book)
             return Issued(step, error=error, looked=looked)
-        state = self._states.load(name)
-        self._states.save(name, msgspec.structs.replace(state, failure=None))
+        self._went_well(name, authority)
         return Issued(step, generation, looked=looked)
 
-    def _remember(self, name: str, error: MailsealError) -> None:
-        if isinstance(error, ChallengeError):
+    async def _tried_out(self, spec: CertificateSpec, desk: _Desk) -> None:
+        """Has the CA's staging server validate the names where the CA itself could not the last time.
+
+        Raises `ValidationFailed` where it cannot either. One that is out of order tells nothing, so the order goes on.
+        """
+        failure = self._states.load(spec.name).failures.get(desk.authority.directory_url)
+        staging = desk.authority.staging
+        if failure is None or not failure.validation or staging is None:
             return
-        if isinstance(error, AcmeProblem) and error.kind == "accountDoesNotExist":
-            forget(self._system.files, self._store.root, self._config.acme.directory_url)
-        now = self._system.clock.now()
-        state = self._states.load(name)
-        attempts = state.failure.attempts + 1 if state.failure else 1
-        pause = retry_after(attempts, self._system.random.uniform(0.0, 1.0))
-        limited = isinstance(error, AcmeProblem) and error.retry_after is not None
-        if isinstance(error, AcmeProblem) and error.retry_after is not None:
-            pause = max(pause, timedelta(seconds=error.retry_after))
-        failure = Failure(attempts, now, error.message, now + pause, limited)
-        self._states.save(name, msgspec.structs.replace(state, failure=failure))
-
-    def _stale(self, lineage: Lineage) -> list[KeyType]:
-        """The key types to ask for: of a generation that this very CA issued, and that is whole."""
-        target, now = lineage.target, self._system.clock.now()
-        if target is None or target.issuer != self._config.acme.directory_url:
-            return []
-        rejection = lineage.state.rejection(target.number)
-        if rejection is not None and rejection.unusable:
-            return []
-        kinds = []
-        for kind, facts in target.leaves:
-            known = lineage.state.suggestions.get(kind)
-            fresh = known is not None and known.fingerprint == facts.fingerprint
-            if known is None or not fresh or not _holds_off(known.ask_again, now):
-                kinds.append(kind)
-        return kinds
-
-    async def _refresh(self, stale: Sequence[tuple[Lineage, KeyType]]) -> None:
-        http = self._system.http(ca_file=self._config.acme.ca_file)
+        self._say(f"{spec.name}: trying the validation at the CA's staging server first")
+        http = DatedHttp(self._system.http(ca_file=staging.ca_file), self._system.clock, self._skew)
         try:
-            client = await open_client(self._system, http, self._store.root, self._config.acme)
-            for lineage, kind in stale:
-                try:
-                    await self._refresh_one(client, lineage, kind)
-                except AcmeProblem as problem:  # of this certificate, as of one that another CA issued
-                    self._say(f"{lineage.name}: no renewal information: {problem}")
+            client = await open_client(self._system, http, self._store.root, staging)
+            await trial(client, spec.sorted_identifiers, SolverBridge(desk.solver))
+        except ValidationFailed as error:
+            error.state = (
+                "Asked at the CA's staging server first, so the CA's own limit on failures is not used up."
+            )
+            raise
         except MailsealError as error:
-            self._say(f"renewal information could not be asked for: {error}")
+            self._say(f"{spec.name}: the staging server cannot tell: {error}")
         finally:
             await http.close()
 
-    async def _refresh_one(self, client: AcmeClient, lineage: Lineage, kind: KeyType) -> None:
-        assert lineage.target is not None
-        facts = dict(lineage.target.leaves)[kind]
-        files = next(f for f in self._store.generation_files(lineage.target) if f.key_type is kind)
-        certificate_id = ari.certificate_id(load_pem_x509_certificate(self._system.files.read(files.cert)))
-        info = await ari.renewal_info(client, certificate_id) if certificate_id else None
-        if info is None:
+    def _went_well(self, name: str, authority: Authority) -> None:
+        """Forgets the failures at every CA, so that the first has its chance at the next renewal; limits stay."""
+        state, now = self._states.load(name), self._system.clock.now()
+        limits = {
+            url: failure
+            for url, failure in state.failures.items()
+            if url != authority.directory_url and failure.limited and holds(failure.at, failure.again, now)
+        }
+        self._states.save(name, msgspec.structs.replace(state, failures=limits))
+
+    def _remember(
+        self,
+        name: str,
+        authority: Authority,
+        error: MailsealError,
+        *,
+        book: LimitBook | None = None,
+        of_this_order: bool = True,
+    ) -> None:
+        """A CA that cannot be reached at all costs no pause, only a place in the row of failures."""
+        if isinstance(error, ChallengeError):
             return
-        state = self._states.load(lineage.name)
-        known = state.suggestions.get(kind)
-        if (
-            known
-            and known.fingerprint == facts.fingerprint
-            and (known.start, known.end) == (info.start, info.end)
-        ):
-            chosen = known.chosen  # drawn once: a new instant at every look would never come due
-        else:
-            chosen = ari.instant(info, self._system.random.uniform(0.0, DRAWN_WITHIN))
-        suggestion = Suggestion(
-            info.certificate_id,
-            facts.fingerprint,
-            info.start,
-            info.end,
-            chosen,
-            info.ask_again_at,
-            info.explanation_url,
+        if not of_this_order and not isinstance(error, IssueError | NetworkFault):
+            return  # of this machine: a disk, a configuration
+        now, url = self._system.clock.now(), authority.directory_url
+        if isinstance(error, AcmeProblem) and error.kind == "accountDoesNotExist":
+            forget(self._system.files, self._store.root, url)
+        state = self._states.load(name)
+        known = state.failures.get(url)
+        row = known if known and known.at <= now <= known.again + IN_A_ROW else None
+        counts = of_this_order or isinstance(error, AcmeProblem)
+        attempts = (row.attempts if row else 0) + counts
+        pause = self._pause(name, attempts) if counts else timedelta()
+        limit = error.limit if isinstance(error, LimitReached) else limit_of(error, now)
+        if limit is not None:
+            pause = max(pause, limit.until - now)
+            self._note(limit, authority, book)
+        failure = Failure(
+            attempts,
+            now,
+            error.message if not isinstance(error, LimitReached) else error.reason,
+            now + pause,
+            limited=limit is not None,
+            limit=limit.what if limit else "",
+            since=row.began if row else now,
+            validation=isinstance(error, ValidationFailed),
         )
-        suggestions = {**state.suggestions, kind: suggestion}
-        self._states.save(lineage.name, msgspec.structs.replace(state, suggestions=suggestions))
+        self._states.save(name, msgspec.structs.replace(state, failures={**state.failures, url: failure}))
+
+    def _pause(self, name: str, attempts: int) -> timedelta:
+        number = self._store.current_number(name)
+        live = self._store.find(name, f"{number:04d}") if number else None
+        jitter = self._system.random.uniform(0.0, 1.0)
+        return retry_after(attempts, jitter, lifetime(live) if live else None)
+
+    def _note(self, limit: Limit, authority: Authority, book: LimitBook | None) -> None:
+        if book is None:
+            path = folder(self._store.root, authority.directory_url)
+            book = LimitBook(self._system.files, path)
+        book.note(limit, self._system.clock.now())
 
 
-def _holds_off(ask_again: datetime, now: datetime) -> bool:
-    """Whether the CA wants no question yet. It never asks for more than a day: a later time was a clock's error."""
-    return now < ask_again <= now + timedelta(seconds=ari.LONGEST_RETRY)
+@dataclass(frozen=True, slots=True)
+class _Desk:
+    """What orders at one CA share."""
+
+    authority: Authority
+    issuer: AcmeIssuer
+    solver: Solver
+    dns: Dns
+    book: LimitBook
+
+
+def _as_asked_of(authority: Authority, step: Issue) -> CertificateSpec:
+    """The spec with the profile and chain of this CA: another CA's names for them mean nothing to it."""
+    return replace(step.spec, profile=authority.profile, preferred_chain=authority.preferred_chain)
+
+
+def unmended(issued: Sequence[Issued]) -> tuple[MailsealError, ...]:
+    """The errors that stand: of the specs for which no CA issued in the end."""
+    served = {one.step.spec.name for one in issued if one.generation is not None}
+    return tuple(one.error for one in issued if one.error is not None and one.step.spec.name not in served)
 
 
 def notes(issued: Sequence[Issued], primary: str) -> Iterator[Finding]:
     """What the preflight saw that did not block an order: names behind web proxies, what could not be reached."""
     for one in issued:
+        if one.step.fallback and one.generation is not None:
+            yield Finding(
+                "fallback-ca",
+                Severity.WARNING,
+                one.step.spec.name,
+                seen=f"generation {one.generation.label} was issued by {host(one.step.issuer)}",
+                expected="one of the first CA, which has failed for long",
+                why="At the next renewal the first CA is asked first again.",
+                mend="mailseal status (tells why the first CA failed)",
+            )
         for identifier, addresses in one.looked.addresses if one.looked else ():
             yield from name_findings(identifier, addresses, receives_mail=identifier.value == primary)
         for result in one.looked.unknown if one.looked else ():

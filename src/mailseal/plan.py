@@ -17,116 +17,44 @@ generation's, a renewal's time. `Plan.waits` says until when.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from mailseal.desired import Desired
+from mailseal.due import due
 from mailseal.effects import parents_first
 from mailseal.model import CertificateSpec, Generation, KeyType
 from mailseal.observe import Lineage, Observed
-from mailseal.pinning import pinned, waits
-from mailseal.renewal import renewal_time
+from mailseal.renewal import nearly_expired
 from mailseal.steps import Deploy, Issue, Plan, Step
 from mailseal.stores.state import holds
-
-
-@dataclass(frozen=True, slots=True)
-class Due:
-    """Whether a spec needs an order: `why` if it does now, `wait` a sentence if it must wait, else neither."""
-
-    why: str = ""
-    wait: str = ""
-
-
-def due(
-    spec: CertificateSpec, lineage: Lineage | None, issuer_url: str, now: datetime, *, insist: bool
-) -> Due:
-    """Whether a new generation is to be ordered now, and why. `insist`: a person asks, so a mere backoff is over."""
-    reason = _reason(spec, lineage, issuer_url, now)
-    if lineage is None:
-        return Due(reason)
-    pause = waits(spec, lineage.target, lineage.state, issuer_url, now)
-    if pause:
-        return Due(wait=pause)
-    newest = lineage.generations[-1] if lineage.generations else None
-    if pinned(lineage.target, lineage.state):
-        newest = lineage.target
-    rejection = lineage.state.rejection(newest.number) if newest else None
-    if newest and rejection and lineage.target is not newest and not rejection.unusable:
-        return Due(
-            wait=f"{spec.name}: generation {newest.label} was taken back ({rejection.reason}); "
-            f"it is tried again {rejection.again:%F %H:%M} UTC, or by mailseal apply"
-        )
-    if (
-        reason
-        and rejection
-        and rejection.unusable
-        and not insist
-        and holds(rejection.at, rejection.again, now)
-    ):
-        return Due(
-            wait=f"{spec.name}: what the CA issued last was refused ({rejection.reason}); "
-            f"another is ordered {rejection.again:%F %H:%M} UTC, or by mailseal apply"
-        )
-    failure = lineage.state.failure
-    held = failure is not None and holds(failure.at, failure.again, now) and (failure.limited or not insist)
-    if reason and failure is not None and held:
-        return Due(
-            wait=f"{spec.name}: the last order failed ({failure.reason}); next try {failure.again:%F %H:%M} UTC"
-        )
-    return Due(reason)
-
-
-def _reason(spec: CertificateSpec, lineage: Lineage | None, issuer_url: str, now: datetime) -> str:
-    if lineage is None or lineage.target is None:
-        return "there is none yet"
-    generation = lineage.target
-    rejection = lineage.state.rejection(generation.number)
-    if rejection is not None and rejection.unusable:
-        return f"the files of generation {generation.label} are damaged ({rejection.reason})"
-    missing = [t for t in spec.key_types if t not in {key_type for key_type, _ in generation.leaves}]
-    if missing:
-        return f"a key of type {missing[0]} is asked for too"
-    for _, facts in generation.leaves:
-        added = sorted(i.unicode for i in spec.identifiers - frozenset(facts.identifiers))
-        asked = frozenset(generation.asked or facts.identifiers)
-        removed = sorted(i.unicode for i in asked - spec.identifiers)
-        if added or removed:
-            changes = [f"+{name}" for name in added] + [f"-{name}" for name in removed]
-            return f"its names change ({', '.join(changes)})"
-    if generation.issuer != issuer_url:
-        return f"another CA is asked for than {generation.issuer}"
-    when = renewal_time(generation, lineage.state.renewal_instant(generation.fingerprints()))
-    if now >= when.at:
-        return f"renewal is due since {when.at:%F %H:%M} UTC: {when.why}"
-    return ""
 
 
 def plan(
     wanted: Desired,
     seen: Observed,
-    issuer_url: str,
+    issuers: tuple[str, ...],
     now: datetime,
     *,
     insist: bool = False,
-    failed: frozenset[str] = frozenset(),
+    failed: frozenset[tuple[str, str]] = frozenset(),
 ) -> Plan:
-    """The steps of this round; `issuer_url` is the CA that the configuration names now.
+    """The steps of this round; `issuers` are the CAs (directory URLs) that the configuration names, the first first.
 
-    `failed` names the specs whose order failed in this run: they wait for the next one, and what can be done
-    without them is done.
+    `failed` holds the specs whose order failed in this run, each with the CA: they wait for the next one, or for
+    another CA, and what can be done without them is done.
     """
     waits: list[str] = []
     issues: list[Issue] = []
     for spec in wanted.specs:
-        if spec.name in failed:
-            continue
         lineage = seen.lineage(spec.name)
-        need = due(spec, lineage, issuer_url, now, insist=insist)
+        refused = {issuer for name, issuer in failed if name == spec.name} if failed else ()
+        need = due(spec, lineage, issuers, now, insist=insist, failed=refused)
         if need.wait:
             waits.append(need.wait)
         elif need.why:
-            issues.append(Issue(spec, need.why, replaces=_replaces(lineage, issuer_url, now)))
+            replaces = _replaces(lineage, need.issuer, now)
+            issues.append(Issue(spec, need.why, replaces, need.issuer, fallback=need.issuer != issuers[0]))
     pause = "" if insist or wanted.default is None else held(seen.lineage(wanted.default.name), now)
     challenges = _serve_challenges(seen) if issues else []
     if challenges and pause:
@@ -156,8 +84,11 @@ def plan(
 def held(lineage: Lineage | None, now: datetime) -> str:
     """Why no change of the services' configuration is tried now; empty where it may be."""
     failure = lineage.state.deployment if lineage else None
-    if failure is None or not holds(failure.at, failure.again, now):
+    if lineage is None or failure is None or not holds(failure.at, failure.again, now):
         return ""
+    live = lineage.generation(lineage.current)
+    if live is not None and nearly_expired(live, now):
+        return ""  # orders need the challenge path, and nothing is worse than a certificate that expires
     return (
         f"the services' configuration: the last change was taken back ({failure.reason}); "
         f"it is tried again {failure.again:%F %H:%M} UTC, or by mailseal apply"

@@ -22,7 +22,7 @@ from mailseal.desired import Desired
 from mailseal.detach import HandedBack, HandingBack, Return, returns
 from mailseal.diary import Diary
 from mailseal.errors import UNCHANGED, ApplyFailed, MailsealError
-from mailseal.issuing import Issued, Issuing, notes
+from mailseal.issuing import Issued, Issuing, notes, unmended
 from mailseal.journal import Journal, Record
 from mailseal.judge.verdict import Verdict
 from mailseal.model import Finding, Generation
@@ -162,7 +162,7 @@ class Reconciler:
             self._refresh(insist)
         for _ in range(MOST_ROUNDS):
             seen = self.look(insist=insist)
-            failed = frozenset(one.step.spec.name for one in tally.issued if one.error is not None)
+            failed = frozenset((one.step.spec.name, one.step.issuer) for one in tally.issued if one.error)
             planned = self._plan(seen, insist, failed)
             if tally.only:
                 planned = planned.about(tally.only)
@@ -181,9 +181,9 @@ class Reconciler:
             )
         )
 
-    def _plan(self, seen: Observed, insist: bool, failed: frozenset[str] = frozenset()) -> Plan:
-        now, issuer = self._system.clock.now(), self._config.acme.directory_url
-        return plan(self.wanted, seen, issuer, now, insist=insist, failed=failed)
+    def _plan(self, seen: Observed, insist: bool, failed: frozenset[tuple[str, str]] = frozenset()) -> Plan:
+        now, issuers = self._system.clock.now(), self._config.acme.issuers
+        return plan(self.wanted, seen, issuers, now, insist=insist, failed=failed)
 
     def _round(self, planned: Plan, seen: Observed, tally: _Tally) -> bool:
         """Does what is not provisional; False when nothing was done, or no more is to be done in this run."""
@@ -222,7 +222,8 @@ class Reconciler:
         issued = self._issuing.carry_out(issues)
         self._diary.ordered(issued)
         tally.issued.extend(issued)
-        tally.errors.extend(one.error for one in issued if one.error is not None)
+        known = {id(one.error) for one in tally.issued}  # what another CA made good is no error of the run
+        tally.errors = [e for e in tally.errors if id(e) not in known] + list(unmended(tally.issued))
         tally.done.extend(one.step.describe() for one in issued if one.generation is not None)
         return True
 
@@ -387,7 +388,7 @@ class Reconciler:
         findings = list(of_services(self._system, self.wanted, self.store, tally.services))
         findings.extend(tally.verdict.findings if tally.verdict else ())
         findings.extend(f for f in tally.findings if f not in findings)
-        findings.extend(notes(tally.issued, self.wanted.primary))
+        findings.extend((*notes(tally.issued, self.wanted.primary), *self._issuing.findings()))
         return Report(
             tuple(tally.done),
             tuple(findings),

@@ -23,7 +23,8 @@ from mailseal.acme.client import AcmeClient
 from mailseal.acme.jws import SigningKey
 from mailseal.challenges.choosing import Choice
 from mailseal.challenges.forwarding import Forward, rules
-from mailseal.config.schema import Acme, Certificate, Config, Http01, PostfixService, Proof, Services, State
+from mailseal.config.acme import Acme
+from mailseal.config.schema import Certificate, Config, Http01, PostfixService, Proof, Services, State
 from mailseal.daemons import Say
 from mailseal.desired import desired
 from mailseal.diary import Diary

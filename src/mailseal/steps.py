@@ -73,17 +73,23 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """Irrevocable: obtain a new generation; `replaces` are the predecessors that the CA is told of (RFC 9773)."""
+    """Irrevocable: obtain a new generation; `replaces` are the predecessors that the CA is told of (RFC 9773).
+
+    `issuer` is the CA's directory, empty for the one of [acme]; `fallback`: it is one of the others.
+    """
 
     spec: CertificateSpec
     why: str
     replaces: tuple[tuple[KeyType, str], ...] = ()
+    issuer: str = ""
+    fallback: bool = False
     kind: Literal["irrevocable"] = "irrevocable"
 
     def describe(self) -> str:
         names = ", ".join(identifier.unicode for identifier in self.spec.sorted_identifiers)
         types = " and ".join(self.spec.key_types)
-        return f"order a certificate for {names} ({types}): {self.why}"
+        where = f" at {self.issuer}, since the first CA fails" if self.fallback else ""
+        return f"order a certificate for {names} ({types}){where}: {self.why}"
 
 
 @dataclass(frozen=True, slots=True)

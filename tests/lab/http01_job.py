@@ -19,7 +19,7 @@ from mailseal.challenges.base import Solver
 from mailseal.challenges.choosing import Way, Wished, choose, solver_of
 from mailseal.challenges.directory import CHALLENGE_DIRECTORY, STATE_DIRECTORY
 from mailseal.challenges.preflight import preflight, require
-from mailseal.config.schema import Acme
+from mailseal.config.acme import Acme
 from mailseal.errors import MailsealError
 from mailseal.issuers.accounts import open_client
 from mailseal.issuers.acme import SolverBridge

@@ -19,12 +19,12 @@ from cryptography import x509
 from mailseal import config as configuration
 from mailseal.chains import TrustAnchors
 from mailseal.challenges.directory import DirectorySolver
+from mailseal.due import due
 from mailseal.errors import ChallengeError, ExitCode, KeyMaterialError, NetworkFault
 from mailseal.issuing import Issued, Issuing
 from mailseal.material import check_material
 from mailseal.model import CHALLENGE_PREFIX, CertificateSpec, Identifier, KeyType
 from mailseal.observe import Lineage, observe_lineage
-from mailseal.plan import due
 from mailseal.steps import Issue
 from mailseal.stores.filesystem import LineageStore
 from mailseal.stores.state import StateStore
@@ -245,11 +245,11 @@ def test_failures_are_remembered_with_growing_pauses() -> None:
         failure = stand.lineage().state.failure
         assert failure is not None and failure.attempts == attempt and not failure.limited
         assert pause <= failure.again - stand.machine.now <= pause * 1.2
-        waiting = due(spec(), stand.lineage(), stand.ca.directory_url, stand.machine.now, insist=False)
+        waiting = due(spec(), stand.lineage(), (stand.ca.directory_url,), stand.machine.now, insist=False)
         assert "the last order failed" in waiting.wait and "mail.example.org" in waiting.wait
-        assert due(spec(), stand.lineage(), stand.ca.directory_url, stand.machine.now, insist=True).why
+        assert due(spec(), stand.lineage(), (stand.ca.directory_url,), stand.machine.now, insist=True).why
         stand.machine.advance((failure.again - stand.machine.now).total_seconds())
-        assert due(spec(), stand.lineage(), stand.ca.directory_url, stand.machine.now, insist=False).why
+        assert due(spec(), stand.lineage(), (stand.ca.directory_url,), stand.machine.now, insist=False).why
     stand.ca.rules.forbidden = frozenset()
     assert only(stand.issue()).generation is not None
     assert stand.lineage().state.failure is None, "forgotten once it went well"
@@ -265,9 +265,9 @@ def test_a_rate_limit_is_honoured_even_when_a_person_insists() -> None:
     assert timedelta(days=6.9) < failure.again - stand.machine.now < timedelta(days=7.1)
     again = spec(key_types=TWO)  # something to order in any case
     for insist in (False, True):
-        assert due(again, stand.lineage(), stand.ca.directory_url, stand.machine.now, insist=insist).wait
+        assert due(again, stand.lineage(), (stand.ca.directory_url,), stand.machine.now, insist=insist).wait
     stand.later(days=7.2)
-    assert due(again, stand.lineage(), stand.ca.directory_url, stand.machine.now, insist=False).why
+    assert due(again, stand.lineage(), (stand.ca.directory_url,), stand.machine.now, insist=False).why
 
 
 @pytest.mark.parametrize("path", ["/dir", "/new-account"])
@@ -281,16 +281,18 @@ def test_a_busy_ca_is_asked_again_when_it_said_and_not_before(path: str) -> None
     errors = [one.error for one in stand.issue(spec(), spec("other.example.org", name="other"))]
     assert all(errors)
     for wanted in (spec(), spec("other.example.org", name="other")):
-        found = due(wanted, stand.lineage(wanted), stand.ca.directory_url, stand.machine.now, insist=True)
-        assert "next try" in found.wait, found
+        found = due(wanted, stand.lineage(wanted), (stand.ca.directory_url,), stand.machine.now, insist=True)
+        assert "it may be asked again" in found.wait, found
 
 
-def test_a_ca_that_cannot_be_reached_leaves_no_trace() -> None:
+def test_a_ca_that_cannot_be_reached_is_asked_again_at_the_next_run() -> None:
     stand = Stand()
     for _ in range(9):
         stand.ca.outages.append(("/dir", NetworkFault("No connection")))
     assert isinstance(only(stand.issue()).error, NetworkFault)
-    assert stand.lineage().state.failure is None and stand.store.numbers("mail") == ()
+    failure = stand.lineage().state.failure
+    assert failure is not None and failure.again == failure.at and failure.attempts == 0
+    assert stand.store.numbers("mail") == ()
 
 
 def test_one_that_fails_stops_no_other() -> None:
@@ -435,7 +437,7 @@ def test_a_window_that_moves_is_drawn_from_anew() -> None:
     assert moved.explanation_url.endswith("/why")
     stand.later(days=2)
     stand.new_process()
-    assert due(spec(), stand.lineage(), stand.ca.directory_url, stand.machine.now, insist=False).why
+    assert due(spec(), stand.lineage(), (stand.ca.directory_url,), stand.machine.now, insist=False).why
 
 
 def test_a_renewal_names_its_predecessor_and_the_old_window_is_not_its_own() -> None:
@@ -455,7 +457,7 @@ def test_a_renewal_names_its_predecessor_and_the_old_window_is_not_its_own() -> 
     assert lineage.state.renewal_instant(lineage.target.fingerprints()) is None, (
         "a stale window renews nothing"
     )
-    assert not due(spec(), lineage, stand.ca.directory_url, stand.machine.now, insist=False).why
+    assert not due(spec(), lineage, (stand.ca.directory_url,), stand.machine.now, insist=False).why
     stand.refresh()
     assert stand.lineage().state.suggestions[KeyType.ECDSA_P256].certificate_id != old.certificate_id
 

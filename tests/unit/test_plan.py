@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from mailseal.desired import Desired
+from mailseal.due import due
 from mailseal.model import (
     CertificateFacts,
     CertificateSpec,
@@ -19,7 +20,7 @@ from mailseal.model import (
     LinkWish,
 )
 from mailseal.observe import Lineage, Observed, ServiceView
-from mailseal.plan import due, plan
+from mailseal.plan import plan
 from mailseal.steps import Deploy, Issue, Plan, Put
 from mailseal.stores.state import Failure, LineageState, Rejection, Suggestion
 from tests.support.daemon import DaemonAdapter, DaemonFacts
@@ -94,14 +95,14 @@ def planned(
     gaps: tuple[Put, ...] = (),
     challenge: tuple[Put, ...] = (),
     insist: bool = False,
-    failed: frozenset[str] = frozenset(),
+    failed: frozenset[tuple[str, str]] = frozenset(),
 ) -> Plan:
     specs = wanted if isinstance(wanted, tuple) else (wanted,)
     view = ServiceView(DaemonAdapter(), DaemonFacts(), challenge, gaps)
     return plan(
         Desired(specs, (), "/var/lib/mailseal/challenges", bool(challenge)),
         Observed(lineages, (view,)),
-        CA,
+        (CA,),
         NOW,
         insist=insist,
         failed=failed,
@@ -166,22 +167,22 @@ SUGGESTED = Suggestion(
     ],
 )
 def test_whether_an_order_is_due(wanted: CertificateSpec, found: Lineage, why: str) -> None:
-    need = due(wanted, found, CA, NOW, insist=False)
+    need = due(wanted, found, (CA,), NOW, insist=False)
     assert need.why.startswith(why) if why else not need.why
     assert not need.wait
 
 
 def test_a_name_that_the_ca_added_is_not_taken_out_again_and_again() -> None:
     more = generation(1, "mail.example.org", "www.mail.example.org")
-    assert due(spec(), lineage(more), CA, NOW, insist=False).why.startswith("its names change (-www")
+    assert due(spec(), lineage(more), (CA,), NOW, insist=False).why.startswith("its names change (-www")
     asked = replace(more, asked=tuple(names()))
-    assert not due(spec(), lineage(asked), CA, NOW, insist=False).why
+    assert not due(spec(), lineage(asked), (CA,), NOW, insist=False).why
     fewer = replace(more, asked=tuple(names("mail.example.org", "old.example.org")))
-    assert "-old.example.org" in due(spec(), lineage(fewer), CA, NOW, insist=False).why
+    assert "-old.example.org" in due(spec(), lineage(fewer), (CA,), NOW, insist=False).why
 
 
 def failure(at: datetime, again: datetime, *, limited: bool = False) -> LineageState:
-    return LineageState(failure=Failure(2, at, "the CA said no", again, limited))
+    return LineageState(failures={CA: Failure(2, at, "the CA said no", again, limited)})
 
 
 def rejected(
@@ -198,7 +199,11 @@ OLD, NEW = generation(1, age=61 * DAY), generation(2, age=HOUR)
     ("found", "waits", "a_person_waits"),
     [
         (lineage(OLD, state=failure(NOW - HOUR, NOW + HOUR)), "the last order failed", False),
-        (lineage(OLD, state=failure(NOW - HOUR, NOW + HOUR, limited=True)), "the last order failed", True),
+        (
+            lineage(OLD, state=failure(NOW - HOUR, NOW + HOUR, limited=True)),
+            "the CA's limit is reached",
+            True,
+        ),
         (lineage(OLD, state=failure(NOW - HOUR, NOW)), "", False),
         (lineage(OLD, state=failure(NOW + 9 * DAY, NOW + 10 * DAY)), "", False),  # the clock was ahead
         (lineage(OLD, state=failure(NOW + 9 * DAY, NOW + 10 * DAY, limited=True)), "", False),
@@ -212,9 +217,9 @@ OLD, NEW = generation(1, age=61 * DAY), generation(2, age=HOUR)
     ],
 )
 def test_what_must_wait_and_for_whom(found: Lineage, waits: str, a_person_waits: bool) -> None:
-    need = due(spec(), found, CA, NOW, insist=False)
+    need = due(spec(), found, (CA,), NOW, insist=False)
     assert waits in need.wait if waits else need.why and not need.wait
-    assert bool(due(spec(), found, CA, NOW, insist=True).wait) is a_person_waits
+    assert bool(due(spec(), found, (CA,), NOW, insist=True).wait) is a_person_waits
 
 
 @pytest.mark.parametrize(
@@ -238,9 +243,9 @@ def test_the_steps_of_a_round(
 
 
 def test_an_order_that_failed_in_this_run_waits_for_the_next_and_the_rest_is_done() -> None:
-    found = planned(spec(), lineage(OLD), gaps=(GAP,), failed=frozenset({"mail"}))
+    found = planned(spec(), lineage(OLD), gaps=(GAP,), failed=frozenset({("mail", CA)}))
     assert shape(found) == ["deploy"]
-    assert shape(planned(spec(), lineage(), gaps=(GAP,), failed=frozenset({"mail"}))) == []
+    assert shape(planned(spec(), lineage(), gaps=(GAP,), failed=frozenset({("mail", CA)}))) == []
 
 
 def test_a_generation_goes_live_before_what_names_it_and_every_service_reloads() -> None:

@@ -203,7 +203,7 @@ STATE = LineageState(
     proven={2: NOW},
     rejected=[Rejection(3, NOW, "Dovecot died", 2, NOW + timedelta(minutes=10), True)],
     suggestions={EC: Suggestion("id", "ab", NOW, NOW, NOW, NOW, "https://ca.example/why")},
-    failure=Failure(1, NOW, "the CA said no", NOW, True),
+    failures={"https://ca.example/dir": Failure(1, NOW, "the CA said no", NOW, True)},
     deployment=Failure(1, NOW, "Apache died", NOW),
 )
 

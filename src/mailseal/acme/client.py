@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from mailseal.acme.jws import SigningKey, sign
+from mailseal.acme.limits import wait_told
 from mailseal.acme.messages import Directory, decode
 from mailseal.acme.nonces import Nonces
 from mailseal.acme.polling import Pace
@@ -266,10 +267,10 @@ class AcmeClient:
             raise AcmeProtocolError(
                 f"The CA redirects {doing}", reason=f"HTTP status {answer.status}, not followed"
             )
-        wait = retry_after(answer.headers, self.clock.now())
-        problem = AcmeProblem(
-            doing, read_problem(answer.body, answer.status), status=answer.status, retry_after=wait
-        )
+        wait, told = retry_after(answer.headers, self.clock.now()), read_problem(answer.body, answer.status)
+        if wait is None:  # some CAs tell the end of a limit in its text only
+            wait = wait_told(told, self.clock.now())
+        problem = AcmeProblem(doing, told, status=answer.status, retry_after=wait)
         passing = answer.status in (500, 502, 503, 504) or (answer.status == 429 and wait is not None)
         if not passing or retries > MOST_RETRIES or (wait is not None and wait > self.patience):
             raise problem

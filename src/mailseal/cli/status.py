@@ -81,8 +81,10 @@ def gather(system: System, config: Config) -> tuple[Standing, ...]:
     wanted = desired(config, challenges_by_apache=False)
     store = LineageStore(system, config.state.directory)
     seen = observe(system, wanted, store, StateStore(system, config.state.directory))
-    issuer, now = config.acme.directory_url, system.clock.now()
-    return tuple(_standing(spec, wanted, seen, store.folder(spec.name), issuer, now) for spec in wanted.specs)
+    issuers, now = config.acme.issuers, system.clock.now()
+    return tuple(
+        _standing(spec, wanted, seen, store.folder(spec.name), issuers, now) for spec in wanted.specs
+    )
 
 
 def _left_open(system: System, config: Config) -> list[str]:
@@ -96,14 +98,20 @@ def _left_open(system: System, config: Config) -> list[str]:
 
 
 def _standing(
-    spec: CertificateSpec, wanted: Desired, seen: Observed, folder: str, issuer: str, now: datetime
+    spec: CertificateSpec,
+    wanted: Desired,
+    seen: Observed,
+    folder: str,
+    issuers: tuple[str, ...],
+    now: datetime,
 ) -> Standing:
-    from mailseal.plan import due, held
+    from mailseal.due import due
+    from mailseal.plan import held
     from mailseal.renewal import renewal_time
 
     lineage = seen.lineage(spec.name)
     live = lineage.generation(lineage.current) if lineage else None
-    need = due(spec, lineage, issuer, now, insist=False)
+    need = due(spec, lineage, issuers, now, insist=False)
     served = _served(seen, folder)
     instant = lineage.state.renewal_instant(live.fingerprints()) if lineage and live else None
     renewal = renewal_time(live, instant) if live else None

@@ -1,6 +1,6 @@
 """Configuration: one TOML file, `/etc/mailseal/mailseal.toml`, read into frozen structs.
 
-    schema.py     the structs; each key's documentation stands on its field
+    schema.py     the structs (acme.py, notify.py: of these tables); each key's documentation stands on its field
     shapes.py     what a text must look like: a path, an address, a mail address …
     lines.py      in which line of a TOML document each key stands
     reader.py     text → `Config`, or every fault in it at once
@@ -18,9 +18,9 @@ the machine say; whoever uses a path looks.
 
 from __future__ import annotations
 
+from mailseal.config.acme import Acme, Authority, Fallback
 from mailseal.config.reader import DEFAULT_PATH, find, load, read
 from mailseal.config.schema import (
-    Acme,
     Certificate,
     Config,
     Dns,
@@ -37,9 +37,11 @@ from mailseal.config.writer import render
 __all__ = [
     "DEFAULT_PATH",
     "Acme",
+    "Authority",
     "Certificate",
     "Config",
     "Dns",
+    "Fallback",
     "Http01",
     "PostfixService",
     "Proof",

@@ -8,20 +8,20 @@ used.
 
 from __future__ import annotations
 
-import posixpath
 import re
 import tomllib
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, get_args
 
 import msgspec
 
-from mailseal.config import rules
+from mailseal.config import authorities, nested, rules
+from mailseal.config.acme import AcmeKeys
 from mailseal.config.faults import Fault, close, looks_secret, shown
 from mailseal.config.lines import Place, places
 from mailseal.config.rules import Reading
 from mailseal.config.schema import (
-    Acme,
     Certificate,
     Config,
     Dns,
@@ -34,23 +34,26 @@ from mailseal.config.schema import (
     WebService,
 )
 from mailseal.config.shapes import SHAPES
-from mailseal.config.telling import Hooks
+from mailseal.config.telling import Hooks, Metrics
+from mailseal.config.timer import Timer
+from mailseal.config.trusted import trusted
 from mailseal.errors import ConfigError, MailsealError
-from mailseal.system import Stat, System
+from mailseal.system import System
 
 DEFAULT_PATH = "/etc/mailseal/mailseal.toml"
-LIMIT = 1_048_576  # octets; a hundred certificates of a hundred names take a fifth of it
 
 TABLES: dict[str, type[msgspec.Struct]] = {
-    "acme": Acme,
+    "acme": AcmeKeys,
     "http01": Http01,
     "state": State,
     "proof": Proof,
     "dns": Dns,
     "hooks": Hooks,
+    "metrics": Metrics,
+    "timer": Timer,
 }
 SERVICES: dict[str, type[Service]] = {"postfix": PostfixService, "dovecot": Service, "apache": WebService}
-_TOP = (*TABLES, "certificate", "services")
+_TOP = (*TABLES, "certificate", "services", "notify")
 _AT_LINE = re.compile(
     r"^(?P<what>.*?) \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$", re.S
 )
@@ -70,6 +73,7 @@ class FieldDoc:
     default: object
 
 
+@cache
 def field_docs(struct: type[msgspec.Struct]) -> tuple[FieldDoc, ...]:
     """The keys of a table, in the order of the schema."""
     docs = []
@@ -118,9 +122,12 @@ def load(text: str, path: str = DEFAULT_PATH) -> Config:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise _error(path, [_syntax(str(error))]) from None
-    reader = _Reader(document, places(text))
+    config = _Reader(document, {}).config()
+    if config is not None:
+        return config
+    reader = _Reader(document, places(text))  # once more with the lines; a sound file does without them
     config = reader.config()
-    if reader.faults or config is None:
+    if config is None:
         raise _error(path, reader.faults)
     return config
 
@@ -133,42 +140,18 @@ def find(system: System, path: str = DEFAULT_PATH) -> Config | None:
 def read(system: System, path: str = DEFAULT_PATH) -> Config:
     """Reads the configuration file.
 
-    Raises `ConfigError` where it is absent, has faults, or could be written or
-    replaced by somebody else than root: it decides which files root writes and
-    which commands root runs.
+    Raises `ConfigError` where it has faults, and as `mailseal.config.trusted`.
     """
-    stat = system.files.stat(path, follow=True)
-    if stat is None:
-        raise ConfigError(
-            f"There is no configuration at {path}.",
-            next_command="mailseal setup (writes one), or name another by --config",
-        )
-    if stat.kind != "file":
-        raise ConfigError(f"{path} is not a file.", next_command="name the configuration by --config")
-    folder = posixpath.dirname(path)
-    around = system.files.stat(folder, follow=True)
-    for where, found in ((path, stat), (folder, around)):
-        if found is not None and _writable_by_others(found):
-            raise ConfigError(
-                f"{where} can be written by others than root (owner {found.uid}, mode {found.mode:04o}), "
-                f"and {path} decides what root does.",
-                next_command=f"chown root:root {where} && chmod go-w {where}",
-            )
-    raw = system.files.read(path, LIMIT)
+    return load(decoded(trusted(system, path), path), path)
+
+
+def decoded(raw: bytes, path: str = DEFAULT_PATH) -> str:
+    """The file's text. Raises `ConfigError` where it is none."""
     try:
-        text = raw.decode("utf-8")
+        return raw.decode("utf-8")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise _error(path, [Fault(line, "", "", "the file is not UTF-8 text")]) from None
-    return load(text, path)
-
-
-def _writable_by_others(stat: Stat) -> bool:
-    """Whether anybody but root may change it; in a sticky directory such as /tmp nobody replaces root's files."""
-    if stat.uid != 0:
-        return True
-    by_mode = bool(stat.mode & 0o002) or (bool(stat.mode & 0o020) and stat.gid != 0)
-    return by_mode and not (stat.kind == "directory" and stat.mode & 0o1000)
 
 
 def _error(path: str, faults: list[Fault]) -> MailsealError:
@@ -200,18 +183,24 @@ class _Reader:
         for name in self.document:
             if name not in _TOP:
                 self._unknown_table(name)
+        fallbacks = authorities.fallbacks(self.document, self._reading)
         readings = {name: self._table(name, (name,), struct) for name, struct in TABLES.items()}
         certificates = self._certificates()
         services = self._services()
+        notify = nested.notify(self.document.get("notify", {}), self._reading, self.lines)
         self.faults += rules.check(readings["acme"], readings["http01"], certificates)
+        self.faults += authorities.check(readings["acme"], fallbacks)
+        self.faults += nested.check(notify, contact=("acme", "contact") in self.lines)
         if self.faults:
             return None
         found: dict[str, Any] = {kind: SERVICES[kind](**reading.values) for kind, reading in services.items()}
         built: dict[str, Any] = {name: TABLES[name](**reading.values) for name, reading in readings.items()}
+        built["acme"] = authorities.build(readings["acme"], fallbacks)
         return Config(
             **built,
             certificate=tuple(Certificate(**reading.values) for reading in certificates),
             services=Services(**found),
+            notify=notify.build(),
         )
 
     def _certificates(self) -> list[Reading]:

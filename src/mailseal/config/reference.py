@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import msgspec
 
+from mailseal.config.acme import Fallback
+from mailseal.config.notify import SEVERAL, SINGLE, NotifyKeys
 from mailseal.config.reader import SERVICES, TABLES, FieldDoc, field_docs
 from mailseal.config.schema import Certificate
 from mailseal.config.writer import toml
@@ -28,12 +30,16 @@ _SET = {"contact", "agree_to_terms", "name", "identifiers"}
 def tables() -> Iterator[tuple[str, type[msgspec.Struct]]]:
     """Every table as it is headed in a file, with its struct, in the order of the documentation."""
     yield "[acme]", TABLES["acme"]
+    yield "[[acme.fallback]]", Fallback
     yield "[[certificate]]", Certificate
     yield "[http01]", TABLES["http01"]
     for kind, struct in SERVICES.items():
         yield f"[services.{kind}]", struct
-    for name in ("state", "proof", "dns", "hooks"):
+    for name in ("state", "proof", "dns", "hooks", "metrics", "timer"):
         yield f"[{name}]", TABLES[name]
+    yield "[notify]", NotifyKeys
+    for name, table in (*SINGLE.items(), *SEVERAL.items()):
+        yield f"[notify.{name}]" if name in SINGLE else f"[[notify.{name}]]", table
 
 
 def page() -> str:
@@ -63,9 +69,10 @@ def sample() -> str:
         )
     ]
     for head, struct in tables():
-        lines = [*_comment(_table_text(struct)), head]
+        optional = head.startswith(("[[notify.", "[[acme."))
+        lines = [*_comment(_table_text(struct)), f"#{head}" if optional else head]
         for doc in field_docs(struct):
-            lines += ["", *_comment(_sentence(doc)), _sample_line(doc)]
+            lines += ["", *_comment(_sentence(doc)), _sample_line(doc, optional)]
         parts.append("\n".join(lines))
     return "\n\n\n".join(parts) + "\n"
 
@@ -86,10 +93,11 @@ def _sentence(doc: FieldDoc) -> str:
     return f"{doc.description} Expected: {doc.expects}." if is_choice else doc.description
 
 
-def _sample_line(doc: FieldDoc) -> str:
-    shown = doc.example if doc.name in _SET or doc.default in (None, (), {}) else doc.default
+def _sample_line(doc: FieldDoc, optional: bool) -> str:
+    by_example = doc.required or doc.name in _SET or doc.default in (None, (), {})
+    shown = doc.example if by_example else doc.default
     line = f"{doc.name} = {toml(shown)}"
-    return line if doc.name in _SET else "\n".join(f"#{part}" for part in line.split("\n"))
+    return line if doc.name in _SET and not optional else "\n".join(f"#{part}" for part in line.split("\n"))
 
 
 def _table_text(struct: type[msgspec.Struct]) -> str:

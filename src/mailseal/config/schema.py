@@ -13,107 +13,12 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from mailseal.config.acme import Acme
 from mailseal.config.keys import Port, Seconds, key
-from mailseal.config.telling import Hooks
+from mailseal.config.notify import Notify
+from mailseal.config.telling import Hooks, Metrics
+from mailseal.config.timer import Timer
 from mailseal.model import CertificateSpec, Identifier, KeyType
-
-LETSENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
-LETSENCRYPT_STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
-DIRECTORIES = {"letsencrypt": LETSENCRYPT, "letsencrypt-staging": LETSENCRYPT_STAGING}
-
-AccountKeyType = Literal["ecdsa-p256", "rsa-2048", "rsa-3072", "rsa-4096"]
-
-
-class Acme(msgspec.Struct, frozen=True, kw_only=True):
-    """The certificate authority, and the account that mailseal keeps there (RFC 8555)."""
-
-    directory: Annotated[
-        str,
-        key(
-            "The CA's directory: an https URL, or one of the names `letsencrypt` and `letsencrypt-staging` "
-            "(whose certificates nobody trusts: for trying out).",
-            shape="directory",
-            example="letsencrypt-staging",
-        ),
-    ] = "letsencrypt"
-    contact: Annotated[
-        tuple[str, ...],
-        key(
-            "Mail addresses that the CA may write to about the account. Let's Encrypt sends no reminders of expiry.",
-            shape="mail",
-            example=("postmaster@example.org",),
-        ),
-    ] = ()
-    agree_to_terms: Annotated[
-        bool,
-        key("Whether you agree to the CA's terms of service. An account is made only then.", example=True),
-    ] = False
-    ca_file: Annotated[
-        str | None,
-        key(
-            "A PEM file of the roots by which the CA's own https is trusted, in place of the system's: "
-            "for a CA of your own or a laboratory.",
-            shape="path",
-            example="/etc/mailseal/lab-root.pem",
-        ),
-    ] = None
-    eab_key_id: Annotated[
-        str | None,
-        key(
-            "The key identifier of an external account binding, where the CA asks for one (RFC 8555 section 7.3.4).",
-            shape="text",
-            example="kid-1",
-        ),
-    ] = None
-    eab_hmac_file: Annotated[
-        str | None,
-        key(
-            "The file with the binding's HMAC key as the CA gave it (base64url). Give it to root, mode 0600.",
-            shape="path",
-            example="/etc/mailseal/eab.key",
-        ),
-    ] = None
-    account_key_type: Annotated[
-        AccountKeyType,
-        key("The kind of the account's own key. It signs requests and is never in a certificate."),
-    ] = "ecdsa-p256"
-    profile: Annotated[
-        str | None,
-        key(
-            "The certificate profile to ask for, where the CA offers several "
-            "(Let's Encrypt: classic, tlsserver, shortlived).",
-            shape="word",
-            example="tlsserver",
-        ),
-    ] = None
-    preferred_chain: Annotated[
-        str | None,
-        key(
-            "The common name of the root that the chain should end at, where the CA offers several chains.",
-            shape="text",
-            example="ISRG Root X1",
-        ),
-    ] = None
-    orders_at_once: Annotated[
-        int,
-        msgspec.Meta(ge=1, le=64),
-        key(
-            "How many orders may be under way at the same time. More than the default gains nothing at any CA "
-            "that we know; 1 obtains one certificate after another.",
-            expects="a number from 1 to 64",
-        ),
-    ] = 8
-    challenge: Annotated[
-        Literal["http-01"],
-        key(
-            "How control of the names is shown. http-01: a file fetched by the CA from port 80 of every name."
-        ),
-    ] = "http-01"
-
-    @property
-    def directory_url(self) -> str:
-        """The directory's URL, a short name resolved."""
-        return DIRECTORIES.get(self.directory, self.directory)
 
 
 class Certificate(msgspec.Struct, frozen=True, kw_only=True):
@@ -339,6 +244,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     proof: Proof = Proof()
     dns: Dns = Dns()
     hooks: Hooks = Hooks()
+    metrics: Metrics = Metrics()
+    timer: Timer = Timer()
+    notify: Notify = Notify()
 
     def specs(self) -> tuple[CertificateSpec, ...]:
         """The wishes, in the order of the file; what a certificate leaves open is taken from [acme]."""

@@ -13,13 +13,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from mailseal.config.schema import DIRECTORIES
+from mailseal.config.acme import DIRECTORIES
 from mailseal.model import Identifier
 
 _FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9@._:-]{0,127}")
 _MAILBOX = re.compile(r"[^\s@<>\"(),;:\\\[\]]{1,64}@(?P<domain>[^\s@]+)")
 _UNSAFE = frozenset(" \"'$%,;#{}\\<>*?|&`()[]")  # what some daemon's configuration gives a meaning to
+_HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
+_SUFFIX = re.compile(r"[A-Za-z0-9/._~-]{1,64}")
 _SERVER = re.compile(r"(?:\[(?P<six>[^\]]+)\]|(?P<four>[^:\[\]]+)):(?P<port>[0-9]{1,5})")
 
 
@@ -32,17 +34,19 @@ class Shape:
 
 
 def _directory(text: str) -> str:
-    if text in DIRECTORIES:
-        return ""
+    return "" if text in DIRECTORIES else _url(text, "nor one of " + ", ".join(sorted(DIRECTORIES)))
+
+
+def _url(text: str, or_else: str = "") -> str:
     try:
         parts = urlsplit(text)
         host, _ = parts.hostname, parts.port
     except ValueError:
         return "is not a URL"
     if parts.scheme == "http":
-        return "is not https: requests to a CA are never sent in the clear"
+        return "is not https: nothing is sent in the clear"
     if parts.scheme != "https" or not host:
-        return "is neither an https URL nor one of " + ", ".join(sorted(DIRECTORIES))
+        return f"is neither an https URL {or_else}" if or_else else "is no https URL"
     if parts.username or parts.password:
         return "holds a login: secrets are never in this file"
     return (
@@ -121,6 +125,14 @@ def _server(text: str) -> str:
     return _address(match["six"] or match["four"])
 
 
+def _header(text: str) -> str:
+    return "" if _HEADER.fullmatch(text) else "is not the name of a header"
+
+
+def _suffix(text: str) -> str:
+    return "" if _SUFFIX.fullmatch(text) else "is not what can be added to a URL's path, such as /fail"
+
+
 def _trust(text: str) -> str:
     return "" if text == "system" else _path(text) and 'is neither "system" nor an absolute path'
 
@@ -129,11 +141,14 @@ SHAPES = {
     "address": Shape("an IP address", _address),
     "directory": Shape("an https URL, or letsencrypt, or letsencrypt-staging", _directory),
     "filename": Shape("a name that is good as a folder's name", _filename),
+    "header": Shape("the name of a header", _header),
     "identifier": Shape("a host name or an IP address", _identifier),
     "mail": Shape("a mail address", _mail),
     "path": Shape("an absolute path", _path),
+    "suffix": Shape("the end of a URL's path", _suffix),
     "server": Shape("an IP address, with a port or without", _server),
     "text": Shape("a text", _text),
     "trust": Shape('"system" or the absolute path of a PEM file', _trust),
+    "url": Shape("an https URL", _url),
     "word": Shape("a word", _word),
 }

@@ -10,6 +10,8 @@ import re
 
 import msgspec
 
+from mailseal.config.acme import Acme
+from mailseal.config.notify import SEVERAL, SINGLE, Notify
 from mailseal.config.schema import Certificate, Config, Services
 
 HEADER = (
@@ -29,6 +31,11 @@ def render(config: Config) -> str:
             parts += [
                 _table(f"[services.{kind}]", getattr(value, kind)) for kind in Services.__struct_fields__
             ]
+        elif isinstance(value, Acme):
+            parts.append(_table("[acme]", value, leave_out=("fallback",)))
+            parts += [_table("[[acme.fallback]]", one) for one in value.fallback]
+        elif isinstance(value, Notify):
+            parts += _notify(value)
         elif isinstance(value, tuple):
             parts += [_table("[[certificate]]", one) for one in value if isinstance(one, Certificate)]
         else:
@@ -36,9 +43,17 @@ def render(config: Config) -> str:
     return "\n".join(part for part in parts if part)
 
 
-def _table(head: str, struct: msgspec.Struct) -> str:
+def _notify(notify: Notify) -> list[str]:
+    own = _table("[notify]", notify, leave_out=(*SINGLE, *SEVERAL))
+    single = [_table(f"[notify.{name}]", getattr(notify, name)) for name in SINGLE]
+    return [own, *single, *(_table(f"[[notify.{n}]]", one) for n in SEVERAL for one in getattr(notify, n))]
+
+
+def _table(head: str, struct: msgspec.Struct, *, leave_out: tuple[str, ...] = ()) -> str:
     lines = [head]
     for info in msgspec.structs.fields(type(struct)):
+        if info.name in leave_out:
+            continue
         value = getattr(struct, info.name)
         default = info.default if info.default_factory is msgspec.NODEFAULT else info.default_factory()
         if value != default:

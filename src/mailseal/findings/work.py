@@ -5,6 +5,11 @@ from __future__ import annotations
 from mailseal.findings.about import About
 
 WORK = {
+    "clock-differs": About(
+        "The machine's clock differs from the CA's",
+        "By more than two minutes, as the Date header of the CA's answers tells. Renewals follow the clock, and so do "
+        "clients' and our own judgement of certificates: set it right.",
+    ),
     "detached": About(
         "The machine was handed back",
         "`mailseal renew` does nothing then; `mailseal apply` takes the machine up again.",
@@ -25,6 +30,11 @@ WORK = {
     "hook-skipped": About(
         "A file among the hooks is not run",
         "Its name has a dot or another character that run-parts(8) does not take, or it is not executable.",
+    ),
+    "fallback-ca": About(
+        "A certificate was issued by a fallback CA",
+        "The CA of `[acme]` has failed for half of the life that was left to the certificate, or for an hour where none "
+        "served. At the next renewal it is asked first again.",
     ),
     "interrupted-run": About(
         "An earlier run was interrupted",

@@ -49,10 +49,20 @@ def holds(at: datetime, again: datetime, now: datetime) -> bool:
     return at <= now < again
 
 
-class Failure(msgspec.Struct, frozen=True):
+class Unanswered(msgspec.Struct, frozen=True):
+    """Renewal information that could not be had for a certificate: why, and when the CA may be asked again."""
+
+    fingerprint: str
+    reason: str
+    at: datetime
+    ask_again: datetime
+
+
+class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     """Tries that failed in a row: how many, the last one's time and reason, and when the next may be made.
 
-    `limited`: the CA itself said until when (a rate limit), so nobody may insist on an earlier try.
+    `limited`: the CA itself said until when (a rate limit), so nobody may insist on an earlier try; `limit` says
+    which it is. `since` is when the row began. `validation`: the CA could not confirm control of the names.
     """
 
     attempts: int
@@ -60,6 +70,13 @@ class Failure(msgspec.Struct, frozen=True):
     reason: str
     again: datetime
     limited: bool = False
+    limit: str = ""
+    since: datetime | None = None
+    validation: bool = False
+
+    @property
+    def began(self) -> datetime:
+        return self.since or self.at
 
 
 class Pin(msgspec.Struct, frozen=True):
@@ -79,20 +96,33 @@ class LineageState(msgspec.Struct, frozen=True, omit_defaults=True):
     """The memory of one lineage.
 
     `proven` holds generation numbers with the time of their proof,
-    `suggestions` the CA's renewal information for each key type's certificate,
-    `failure` the orders that failed, `deployment` the changes of the services'
-    configuration that were taken back though they brought no generation.
+    `suggestions` the CA's renewal information for each key type's certificate
+    (`unanswered` where it gave none), `failures` the orders that failed by the
+    CA's directory, `deployment` the changes of the services' configuration that
+    were taken back though they brought no generation, `pin` a person's choice
+    of an earlier generation.
     """
 
     proven: dict[int, datetime] = {}
     rejected: list[Rejection] = []
     suggestions: dict[KeyType, Suggestion] = {}
-    failure: Failure | None = None
+    unanswered: dict[KeyType, Unanswered] = {}
+    failures: dict[str, Failure] = {}
     deployment: Failure | None = None
     pin: Pin | None = None
 
     def rejection(self, number: int) -> Rejection | None:
         return next((r for r in self.rejected if r.number == number), None)
+
+    @property
+    def failure(self) -> Failure | None:
+        """What failed last, at whichever CA; None where the last order went well."""
+        return max(self.failures.values(), key=lambda one: one.at, default=None)
+
+    def explained(self, fingerprints: frozenset[str]) -> str:
+        """The page on which the CA says why it suggests to renew these certificates; empty without one."""
+        fresh = [s for s in self.suggestions.values() if s.fingerprint in fingerprints and s.explanation_url]
+        return min(fresh, key=lambda s: s.chosen).explanation_url if fresh else ""
 
     def renewal_instant(self, fingerprints: frozenset[str]) -> datetime | None:
         """The earliest instant chosen from what the CA suggested for these certificates; None without any."""
@@ -107,12 +137,16 @@ class StateStore:
         self._files = system.files
         self._folder = f"{root.rstrip('/')}/state"
 
+    def path(self, name: str) -> str:
+        """Where the memory of a lineage lies, if there is any."""
+        return f"{self._folder}/{name}.json"
+
     def load(self, name: str) -> LineageState:
         """The memory of a lineage; an empty one where nothing is remembered, or the file is damaged.
 
         It is a memory, not a record: losing it costs one more look at the CA.
         """
-        path = f"{self._folder}/{name}.json"
+        path = self.path(name)
         if self._files.stat(path) is None:
             return LineageState()
         try:
@@ -124,4 +158,4 @@ class StateStore:
         """Writes it if it differs from what is there."""
         if state != self.load(name):
             content = msgspec.json.format(msgspec.json.encode(state))
-            self._files.replace(f"{self._folder}/{name}.json", content, mode=0o600)
+            self._files.replace(self.path(name), content, mode=0o600)

@@ -11,8 +11,8 @@ import pytest
 from mailseal.cli.main import main
 from mailseal.cli.output import Output
 from mailseal.config import DEFAULT_PATH
+from mailseal.config.acme import LETSENCRYPT
 from mailseal.config.reference import SMALLEST
-from mailseal.config.schema import LETSENCRYPT
 from mailseal.journal import Journal
 from mailseal.model import CertificateFacts, Identifier, KeyType, Secret
 from mailseal.stores.filesystem import LineageStore, Material
@@ -80,7 +80,7 @@ def test_issued_is_not_deployed(system: MemorySystem) -> None:
 def test_what_waits(system: MemorySystem) -> None:
     now = system.clock.now()
     failure = Failure(2, now, "mail.example.org: connection refused", now + timedelta(minutes=10))
-    StateStore(system, "/var/lib/mailseal").save("mail", LineageState(failure=failure))
+    StateStore(system, "/var/lib/mailseal").save("mail", LineageState(failures={LETSENCRYPT: failure}))
     _, stdout, _ = run(system)
     assert "waits     mail: the last order failed (mail.example.org: connection refused);" in stdout
 

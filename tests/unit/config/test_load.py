@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mailseal.config import Config, load
-from mailseal.config.schema import LETSENCRYPT, LETSENCRYPT_STAGING
+from mailseal.config.acme import LETSENCRYPT, LETSENCRYPT_STAGING
 from mailseal.errors import ConfigError, ExitCode
 from mailseal.model import Identifier, KeyType
 

@@ -23,7 +23,7 @@ from mailseal.config import (
     load,
     render,
 )
-from mailseal.config.schema import AccountKeyType
+from mailseal.config.acme import AccountKeyType
 from mailseal.model import KeyType
 
 _words = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=12)
