@@ -23,6 +23,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Literal, TypeVar
 
 Kind = Literal["file", "link", "directory"]
@@ -99,6 +100,11 @@ def _one_of(candidates: list[_T], choose: Choose) -> _T:
     return different[choose(len(different))] if len(different) > 1 else different[0]
 
 
+@lru_cache(100_000)
+def _parts(path: str) -> tuple[str, ...]:
+    return tuple(part for part in path.split("/") if part)
+
+
 class Disk:
     """Inodes, what is at which path now, and what would be there after a power loss."""
 
@@ -117,7 +123,13 @@ class Disk:
 
     def find(self, path: str, *, follow: bool) -> Inode:
         """The inode at an absolute path; links on the way followed, one at the end if asked for."""
-        return self.trace(path, follow=follow)[1]
+        here = self.inodes[2]
+        for part in _parts(path):  # the usual way, on which no link lies
+            number = here.entries.get(part)
+            if number is None or self.inodes[number].kind == "link":
+                return self.trace(path, follow=follow)[1]
+            here = self.inodes[number]
+        return here
 
     def trace(self, path: str, *, follow: bool) -> tuple[str, Inode]:
         """The path without links, and the inode there."""
