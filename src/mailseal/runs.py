@@ -32,6 +32,8 @@ TELLERS = (
     "mailseal.telling.after:tell",
     "mailseal.notify.telling:tell",
     "mailseal.notify.heartbeat:tell",
+    "mailseal.telling.metrics:tell",
+    "mailseal.telling.last_run:tell",
 )
 
 Teller = Callable[[System, Config, "Run"], tuple[Finding, ...]]

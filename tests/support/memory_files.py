@@ -258,7 +258,7 @@ class MemoryFiles:
             if durable:
                 self._sync(directory, _above(path))
 
-    def plant(self, root: str, below: Sequence[str], content: bytes) -> int:
+    def plant(self, root: str, below: Sequence[str], content: bytes, *, whole: bool = False) -> int:
         shown = "/".join((root.rstrip("/"), *below))
         with self._telling("write", shown):
             here, made = self._web_root(root, below), 0
@@ -269,10 +269,12 @@ class MemoryFiles:
                     disk.new(here, part, "directory", replace(here.metadata, mode=0o755))
                     made += 1
                 here = down(self._body.disk, here, part, shown)
-            if below[-1] in here.entries:
+            if below[-1] in here.entries and not whole:
                 self._body.effect("unlink", shown)
                 disk.drop(here, below[-1])
             self._body.effect("create", shown)
+            if whole and below[-1] in here.entries:
+                disk.drop(here, below[-1])
             new = disk.new(here, below[-1], "file", replace(here.metadata, mode=0o644))
             self._write(new, shown, content)
             return made

@@ -178,14 +178,15 @@ class Files(Protocol):
         """
         ...
 
-    def plant(self, root: str, below: Sequence[str], content: bytes) -> int:
+    def plant(self, root: str, below: Sequence[str], content: bytes, *, whole: bool = False) -> int:
         """A new public file (0644) below a directory that may belong to somebody else, such as a web root.
 
         `below` are the components from `root` to the file. Each is opened from its parent's descriptor,
         no symbolic link is followed where anybody but root could have made it, and whatever is created
         is created with the rights of the owner of the directory it goes into. A file or link that
-        stood there is unlinked first, never opened. Returns how many directories (the innermost ones)
-        had to be made for it.
+        stood there is unlinked first, never opened; with `whole` it is replaced in one rename, so that a
+        reader meets the old or the new. Returns how many directories (the innermost ones) had to be made
+        for it.
         """
         ...
 

@@ -29,8 +29,11 @@ MOST_LINKS = 16
 _WALK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def plant(root: str, below: Sequence[str], content: bytes) -> int:
-    """Makes the file; returns how many directories had to be made for it. Raises `SystemFault`."""
+def plant(root: str, below: Sequence[str], content: bytes, *, whole: bool = False) -> int:
+    """Makes the file, with `whole` beside its place and then moved there in one rename.
+
+    Returns how many directories had to be made for it. Raises `SystemFault`.
+    """
     *directories, name = _checked(below)
     shown = "/".join((root.rstrip("/"), *below))
     made = 0
@@ -39,16 +42,31 @@ def plant(root: str, below: Sequence[str], content: bytes) -> int:
         for component in directories:
             made += _make_directory(fd, component)
             fd = _down(fd, component, shown, stack)
-        with _as_owner(fd):
-            new = _new_file(fd, name)
+        if not whole:
+            _filled(fd, name, content)
+            return made
+        beside = f".{name[:200]}.mailseal-{os.urandom(8).hex()}"
         try:
-            os.fchmod(new, 0o644)  # whatever the umask
-            view = memoryview(content)
-            while view:
-                view = view[os.write(new, view) :]
-        finally:
-            os.close(new)
+            _filled(fd, beside, content)
+            with _as_owner(fd):
+                os.rename(beside, name, src_dir_fd=fd, dst_dir_fd=fd)
+        except BaseException:
+            with _as_owner(fd), contextlib.suppress(OSError):
+                os.unlink(beside, dir_fd=fd)
+            raise
     return made
+
+
+def _filled(fd: int, name: str, content: bytes) -> None:
+    with _as_owner(fd):
+        new = _new_file(fd, name)
+    try:
+        os.fchmod(new, 0o644)  # whatever the umask
+        view = memoryview(content)
+        while view:
+            view = view[os.write(new, view) :]
+    finally:
+        os.close(new)
 
 
 def _new_file(fd: int, name: str) -> int:

@@ -217,8 +217,8 @@ class LocalFiles:
             if durable:
                 sync_directory(directory)
 
-    def plant(self, root: str, below: Sequence[str], content: bytes) -> int:
-        return as_owner.plant(root, below, content)
+    def plant(self, root: str, below: Sequence[str], content: bytes, *, whole: bool = False) -> int:
+        return as_owner.plant(root, below, content, whole=whole)
 
     def uproot(self, root: str, below: Sequence[str], *, directories: int = 0) -> None:
         as_owner.uproot(root, below, directories=directories)
