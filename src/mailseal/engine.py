@@ -24,6 +24,7 @@ from mailseal.observe import names_to_serve
 from mailseal.prove import Prover
 from mailseal.reconcile import Reconciler
 from mailseal.rehearsal import Rehearsals
+from mailseal.schedule import way as schedule
 from mailseal.stores.filesystem import LineageStore
 from mailseal.system import System
 from mailseal.system.listeners import listeners
@@ -74,8 +75,13 @@ def leaving(config: Config) -> Config:
     )
 
 
-def reconciler(system: System, config: Config, say: Say, diary: Diary | None = None) -> Reconciler:
-    """Everything wired for one configuration on one machine; looks at who listens, changes nothing."""
+def reconciler(
+    system: System, config: Config, say: Say, diary: Diary | None = None, *, path: str = ""
+) -> Reconciler:
+    """Everything wired for one configuration on one machine; looks at who listens, changes nothing.
+
+    `path` is where the configuration stands: only the one at the usual path keeps the machine's timer.
+    """
     problem: ChallengeError | None = None
     choice: Choice | None = None
     try:
@@ -102,6 +108,7 @@ def reconciler(system: System, config: Config, say: Say, diary: Diary | None = N
         anchors=trusted,
         say=say,
         diary=diary,
+        schedule=schedule.way(config, path),
     )
 
 

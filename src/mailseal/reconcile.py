@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from mailseal.apply import Prover, Rehearser, Transactions
@@ -26,18 +26,13 @@ from mailseal.issuing import Issued, Issuing, notes, unmended
 from mailseal.journal import Journal, Record
 from mailseal.judge.verdict import Verdict
 from mailseal.model import Finding, Generation
-from mailseal.observe import (
-    Observed,
-    ServiceView,
-    found_services,
-    instances,
-    observe,
-    observe_lineage,
-)
+from mailseal.observe import Observed, ServiceView, found_services, instances, observe, observe_lineage
 from mailseal.plan import merged, plan
 from mailseal.recover import Recovery
 from mailseal.remember import Memory
 from mailseal.report import Report, detached, of_services
+from mailseal.schedule.keeping import Timekeeping
+from mailseal.schedule.way import Schedule
 from mailseal.steps import Deploy, Issue, Plan
 from mailseal.stores.filesystem import LineageStore
 from mailseal.stores.state import StateStore
@@ -79,8 +74,10 @@ class Reconciler:
         anchors: TrustAnchors,
         say: Say,
         diary: Diary | None = None,
+        schedule: Schedule = Schedule.LEAVE,
     ) -> None:
         self._diary = diary or Diary(system, config, "apply")
+        self._schedule = Timekeeping(system, config, schedule, self._diary, say)
         self._anchors = anchors
         self._system = system
         self._config = config
@@ -99,7 +96,8 @@ class Reconciler:
 
     def plan(self, *, insist: bool = True) -> Plan:
         """What apply would do now; changes nothing."""
-        return self._plan(self.look(insist=insist), insist)
+        planned = self._plan(seen := self.look(insist=insist), insist)
+        return replace(planned, steps=(*planned.steps, *self._schedule.steps(seen.lineages)))
 
     def run(self, *, insist: bool) -> Report:
         """Works until nothing is left to do. `insist`: a person asks, so backoffs of ours are over."""
@@ -130,7 +128,7 @@ class Reconciler:
         if tally.errors:
             self._abandon_unused_challenge(tally, "no certificate could be obtained")
         self._prove(tally)
-        return self._report(tally)
+        return self._schedule.keep(self._report(tally), self._transactions)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -155,7 +153,8 @@ class Reconciler:
             prover = self._prover(None)
             work = HandingBack(self._system, self.journal, self._transactions(), prover, self._say)
             off = tuple(Service(*one) for one in instances(self._system, self.wanted.switched_off))
-            return work.carry_out((*self._services(), *off))
+            with self._schedule.handed_back(self.journal) as schedule:
+                return work.carry_out((*self._found(), *off, *schedule))
 
     def _work(self, tally: _Tally, insist: bool) -> None:
         if not tally.only:
@@ -288,6 +287,9 @@ class Reconciler:
         )
 
     def _services(self) -> tuple[Service, ...]:
+        return (*self._found(), self._schedule.service())
+
+    def _found(self) -> tuple[Service, ...]:
         return tuple(Service(adapter, facts) for adapter, facts in found_services(self._system, self.wanted))
 
     def _served(self, step: Deploy | None) -> Generation | None:
@@ -345,9 +347,7 @@ class Reconciler:
             try:
                 if not left:
                     self.journal.uncommit(record)
-            except (
-                MailsealError
-            ) as fault:  # a baseline that names a path which is as it was found does no harm
+            except MailsealError as fault:  # a baseline that names a path as it was found does no harm
                 self._say(str(fault))
         for error in tally.errors:
             if error.state in ("", UNCHANGED):

@@ -137,14 +137,14 @@ class SettingUp:
     def plan(self, draft: Draft) -> Plan:
         """What carrying it out would do."""
         with _nothing_changes():
-            return reconciler(self._system, draft.config, self._say).plan()
+            return reconciler(self._system, draft.config, self._say, path=self._path).plan()
 
     def carry_out(self, draft: Draft, diary: Diary | None = None) -> Report:
         """Writes the configuration and applies it; takes the file away again when nothing came of it.
 
         Raises what stopped it, `Waiting` where the CA does not take an order yet.
         """
-        working = reconciler(self._system, draft.config, self._say, diary)
+        working = reconciler(self._system, draft.config, self._say, diary, path=self._path)
         with _nothing_changes(), working.lock():
             self._refuse_present()  # looked at again, now that nobody else is at work
             before, report = working.current(), None

@@ -48,7 +48,7 @@ def run(app: App, command: str, *, insist: bool) -> int:
     diary = Diary(app.system, config, command)
 
     def work() -> Report:
-        working = reconciler(app.system, config, app.out.progress, diary)
+        working = reconciler(app.system, config, app.out.progress, diary, path=app.config_path)
         gc.freeze()  # what is loaded by now stays, and need not be looked at again with every order
         return working.run(insist=insist)
 

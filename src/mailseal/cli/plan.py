@@ -21,7 +21,7 @@ def plan(app: App) -> int:
     """Show what apply would do: orders, changed files with their diffs, reloads."""
     from mailseal.engine import reconciler
 
-    planned = reconciler(app.system, app.config(), app.out.progress).plan()
+    planned = reconciler(app.system, app.config(), app.out.progress, path=app.config_path).plan()
     show_plan(planned, app.out)
     return ExitCode.WAITING if planned.empty and planned.waits else ExitCode.OK
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from mailseal.desired import Desired
     from mailseal.model import CertificateSpec, Generation
     from mailseal.observe import Lineage, Observed
+    from mailseal.schedule.standing import LastRun
+    from mailseal.schedule.standing import Standing as Timer
     from mailseal.system import System
 
 _LABEL = 10
@@ -41,6 +43,7 @@ class Standing:
     generation: int
     key_types: tuple[str, ...]
     issued: datetime | None
+    begins: datetime | None
     expires: datetime | None
     renews: datetime | None
     renews_why: str
@@ -62,13 +65,33 @@ def status(app: App) -> int:
     config = app.config()
     standings = gather(app.system, config)
     left_open = _left_open(app.system, config)
+    timer = schedule(app.system, config, app.config_path, standings)
+    last = last_run(app.system, config.state.directory)
     now = app.system.clock.now()
     for one in standings:
         _show(one, now, app.out)
+    _show_timer(timer, last, app.out)
     for line in left_open:
         app.out.result(line)
-    app.out.document({"certificates": standings, "interrupted": left_open})
-    return ExitCode.FINDINGS if left_open or any(one.trouble for one in standings) else ExitCode.OK
+    app.out.document({"certificates": standings, "timer": timer, "last_run": last, "interrupted": left_open})
+    trouble = timer.trouble or any(one.trouble for one in standings)
+    return ExitCode.FINDINGS if left_open or trouble else ExitCode.OK
+
+
+def schedule(system: System, config: Config, path: str, standings: Sequence[Standing]) -> Timer:
+    """Who looks for certificates to renew, and how often; changes nothing."""
+    from mailseal.schedule.standing import standing
+    from mailseal.schedule.way import way
+
+    lifetimes = (one.expires - one.begins for one in standings if one.expires and one.begins)
+    return standing(system, way(config, path), lifetimes)
+
+
+def last_run(system: System, directory: str) -> LastRun | None:
+    """What the last run did."""
+    from mailseal.schedule.standing import last_run
+
+    return last_run(system, directory)
 
 
 def gather(system: System, config: Config) -> tuple[Standing, ...]:
@@ -123,6 +146,7 @@ def _standing(
         generation=live.number if live else 0,
         key_types=tuple(key_type.value for key_type, _ in live.leaves) if live else (),
         issued=live.issued_at if live else None,
+        begins=live.not_before if live else None,
         expires=live.not_after if live else None,
         renews=renewal.at if renewal else None,
         renews_why=renewal.why if renewal else "",
@@ -183,6 +207,30 @@ def _show(one: Standing, now: datetime, out: Output) -> None:
     if one.trouble:
         _row("trouble", one.trouble + " Next: mailseal apply", out, Ink.YELLOW)
     out.result()
+
+
+def _show_timer(timer: Timer, last: LastRun | None, out: Output) -> None:
+    """Who looks for certificates to renew, when next, and what came of it last."""
+    names = {"systemd": "mailseal.timer of systemd", "cron": "cron (/etc/cron.d/mailseal)"}
+    rows: list[tuple[str, str]] = []
+    if timer.by:
+        rows.append(("looks", f"every {timer.every}, by {names[timer.by]}"))
+    elif timer.lacking:
+        rows.append(("looks", f"never by itself: {timer.lacking}"))
+    if timer.last:
+        rows.append(("started", _when(timer.last)))
+    if timer.next:
+        rows.append(("next", _when(timer.next)))
+    if last:
+        rows.append(("last run", f"{last.command}, {_when(last.ended)}: {last.describe()}"))
+    if rows or timer.trouble:
+        out.result(out.paint("timer", Ink.BOLD))
+    for label, text in rows:
+        _row(label, text, out)
+    if timer.trouble:
+        _row("trouble", timer.trouble + " Next: mailseal apply", out, Ink.YELLOW)
+    if rows or timer.trouble:
+        out.result()
 
 
 def _row(label: str, text: str, out: Output, ink: Ink = Ink.DIM) -> None:

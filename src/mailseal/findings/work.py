@@ -49,6 +49,10 @@ WORK = {
         "A throw-away instance on the staged configuration was not possible here; the proof after the switch holds "
         "all the same.",
     ),
+    "not-scheduled": About(
+        "Nobody looks for certificates to renew",
+        "There is neither systemd nor cron, or no program that they could start: nothing is renewed by itself.",
+    ),
     "service-not-running": About(
         "A daemon is installed and does not run",
         "It gets its files and is otherwise left alone: neither reloaded, nor started, nor proven.",
