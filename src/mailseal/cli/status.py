@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from mailseal.desired import Desired
     from mailseal.model import CertificateSpec, Generation
     from mailseal.observe import Lineage, Observed
-    from mailseal.schedule.standing import LastRun
     from mailseal.schedule.standing import Standing as Timer
     from mailseal.system import System
+    from mailseal.telling.last_run import LastRun
 
 _LABEL = 10
 
@@ -62,11 +62,13 @@ class Standing:
 @click.pass_obj
 def status(app: App) -> int:
     """Show the certificates, when each renews, where each is served, and what waits for what."""
+    from mailseal.telling import last_run
+
     config = app.config()
     standings = gather(app.system, config)
     left_open = _left_open(app.system, config)
     timer = schedule(app.system, config, app.config_path, standings)
-    last = last_run(app.system, config.state.directory)
+    last = last_run.load(app.system, config)
     now = app.system.clock.now()
     for one in standings:
         _show(one, now, app.out)
@@ -85,13 +87,6 @@ def schedule(system: System, config: Config, path: str, standings: Sequence[Stan
 
     lifetimes = (one.expires - one.begins for one in standings if one.expires and one.begins)
     return standing(system, way(config, path), lifetimes)
-
-
-def last_run(system: System, directory: str) -> LastRun | None:
-    """What the last run did."""
-    from mailseal.schedule.standing import last_run
-
-    return last_run(system, directory)
 
 
 def gather(system: System, config: Config) -> tuple[Standing, ...]:
@@ -222,7 +217,7 @@ def _show_timer(timer: Timer, last: LastRun | None, out: Output) -> None:
     if timer.next:
         rows.append(("next", _when(timer.next)))
     if last:
-        rows.append(("last run", f"{last.command}, {_when(last.ended)}: {last.describe()}"))
+        rows.append(("last run", f"{last.command}, {_when(last.ended)}: {_outcome(last)}"))
     if rows or timer.trouble:
         out.result(out.paint("timer", Ink.BOLD))
     for label, text in rows:
@@ -231,6 +226,15 @@ def _show_timer(timer: Timer, last: LastRun | None, out: Output) -> None:
         _row("trouble", timer.trouble + " Next: mailseal apply", out, Ink.YELLOW)
     if rows or timer.trouble:
         out.result()
+
+
+def _outcome(last: LastRun) -> str:
+    """What a run did, in a sentence."""
+    if last.interrupted:
+        return "interrupted"
+    if last.errors:
+        return f"failed: {last.errors[0]}"
+    return "; ".join(last.done) or (f"waits: {last.waits[0]}" if last.waits else "nothing was due")
 
 
 def _row(label: str, text: str, out: Output, ink: Ink = Ink.DIM) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -18,9 +19,11 @@ from mailseal.errors import ExitCode, MailsealError
 from mailseal.model import Finding, Severity, worst
 from mailseal.observe import Lineage
 from mailseal.renewal import renewal_time
-from mailseal.report import Report
-from mailseal.runs import Run
 from mailseal.system import System
+
+if TYPE_CHECKING:  # `mailseal status` reads the record, and waits for none of the heavy libraries
+    from mailseal.report import Report
+    from mailseal.runs import Run
 
 _MOST = 200  # lines of each kind: a memory, not an archive (history.jsonl is that)
 _READ = 4_194_304
