@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from mailseal.system.aiohttp_client import AiohttpClient
 from mailseal.system.clock import LocalClock
 from mailseal.system.http import HttpResponse
 from tests.support.acme import names, request_for
+from tests.support.acme_promises import PROMISES, Customer
 from tests.support.certs import PrivateKey, new_key
 
 Said = dict[str, Any]
@@ -292,8 +294,26 @@ async def revoke(bench: Bench) -> Said:
     return {"revoked": serials, "again": again, "kept": kept["serial"], "refused": refused}
 
 
+async def promise(bench: Bench) -> Said:
+    """One of the promises that the CA in memory keeps too."""
+    await bench.register()
+    told = bench.told
+    customer = Customer(
+        bench.http,
+        bench.client,
+        bench.solver,
+        told["names"],
+        told["blocked"],
+        backdated=timedelta(seconds=told["backdated"]),
+        renewal_information=told["renewal_information"],
+    )
+    await PROMISES[told["promise"]](customer)
+    return {"kept": told["promise"]}
+
+
 SCENARIOS = {
-    job.__name__: job for job in (issue, series, crowd, fail, accounts, interrupted, listed, renewal, revoke)
+    job.__name__: job
+    for job in (issue, series, crowd, fail, accounts, interrupted, listed, renewal, revoke, promise)
 }
 
 

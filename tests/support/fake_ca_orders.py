@@ -139,6 +139,8 @@ class OrderDesk:
         }
         if status == "valid":
             shown["certificate"] = order.certificate
+        if order.replaces:
+            shown["replaces"] = order.replaces
         if order.profile:
             shown["profile"] = order.profile
         return shown

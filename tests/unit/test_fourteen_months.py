@@ -56,7 +56,7 @@ KINDS = (
 
 
 class Site(Stand):
-    """The stand of the whole runs, in the real time: two certificates where they live long, one of which a daemon serves."""
+    """The stand of the whole runs, in the real time; a daemon serves the first of its certificates."""
 
     def __init__(self, kind: Kind) -> None:
         super().__init__()
