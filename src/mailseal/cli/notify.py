@@ -40,6 +40,7 @@ def notify(app: App, test: bool) -> int:
 
 def _test(system: System, config: Config, ways: tuple[Channel, ...], out: Output) -> int:
     """One message by each way, the heartbeat too; nothing of it is remembered."""
+    from mailseal.notify.channels import whole
     from mailseal.notify.heartbeat import LABEL, beat
     from mailseal.notify.telling import test_message
 
@@ -51,7 +52,7 @@ def _test(system: System, config: Config, ways: tuple[Channel, ...], out: Output
             doubts = "; ".join(way.send(system, message))
             told.append((way.label, "doubtful" if doubts else "sent", doubts))
         except MailsealError as fault:
-            told.append((way.label, "failed", _whole(fault)))
+            told.append((way.label, "failed", whole(fault)))
     heartbeat = config.notify.heartbeat
     if heartbeat.url or heartbeat.url_file:
         out.progress(f"trying {LABEL}")
@@ -59,7 +60,7 @@ def _test(system: System, config: Config, ways: tuple[Channel, ...], out: Output
             beat(system, heartbeat, "mailseal notify --test\n", well=True)
             told.append((LABEL, "sent", ""))
         except MailsealError as fault:
-            told.append((LABEL, "failed", _whole(fault)))
+            told.append((LABEL, "failed", whole(fault)))
     for label, outcome, detail in told:
         out.result(f"{outcome:10}{label}{f': {detail}' if detail else ''}")
     if not ways:
@@ -114,7 +115,3 @@ def _nobody(config: Config) -> str:
         "Nobody would be told of trouble. Name somebody: [acme] contact or [notify.mail] to, with a mail server "
         "that takes the mail here or in [notify.smtp]; or a [[notify.webhook]]."
     )
-
-
-def _whole(fault: MailsealError) -> str:
-    return "; ".join([str(fault), *getattr(fault, "faults", ())])

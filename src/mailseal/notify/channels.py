@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from shlex import join
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -21,7 +21,7 @@ import msgspec
 
 from mailseal.config.notify import Notify, Smtp
 from mailseal.config.schema import Config
-from mailseal.errors import ConfigError, NetworkFault, SystemFault
+from mailseal.errors import ConfigError, MailsealError, NetworkFault, SystemFault
 from mailseal.model import Secret
 from mailseal.notify.letters import plain
 from mailseal.notify.mail import Sendmail, Submission
@@ -102,6 +102,11 @@ def secret(system: System, path: str, key: str) -> Secret:
     return Secret(content)
 
 
+def whole(fault: MailsealError) -> str:
+    """All that a fault says, in one line."""
+    return "; ".join([str(fault), *getattr(fault, "faults", ())])
+
+
 @dataclass(frozen=True, slots=True)
 class _Smtp:
     """[notify.smtp]; the password is read when it is used."""
@@ -140,8 +145,6 @@ class _Smtp:
         return self._submission.label
 
     def send(self, system: System, message: Message) -> tuple[str, ...]:
-        from dataclasses import replace
-
         smtp, server = self.notify.smtp, self._server
         if smtp.password_file is not None:
             password = secret(system, smtp.password_file, "[notify.smtp] password_file")

@@ -14,7 +14,7 @@ from mailseal.config.notify import Heartbeat
 from mailseal.config.schema import Config
 from mailseal.errors import MailsealError
 from mailseal.model import Finding, Severity
-from mailseal.notify.channels import Asking, address, asked
+from mailseal.notify.channels import Asking, address, asked, whole
 from mailseal.notify.troubles import of_report
 from mailseal.system import System
 
@@ -29,7 +29,7 @@ def tell(system: System, config: Config, run: Run) -> tuple[Finding, ...]:
     if run.interrupted or not (config.notify.heartbeat.url or config.notify.heartbeat.url_file):
         return ()
     troubles = of_report(run.report, config.notify.findings, system.clock.now(), None)
-    said = f"mailseal {run.command}: exit status {int(run.report.exit_code)}, {len(troubles)} troubles\n"
+    said = f"mailseal {run.command}: exit status {int(run.report.exit_code)}, trouble: {len(troubles)}\n"
     try:
         beat(system, config.notify.heartbeat, said, well=not troubles)
     except MailsealError as fault:
@@ -55,7 +55,7 @@ def _silent(fault: MailsealError) -> Finding:
         "heartbeat-unsent",
         Severity.WARNING,
         LABEL,
-        seen=str(fault),
+        seen=whole(fault),
         expected="an answer of the watchman",
         why="He will take it that this machine or its timer is gone.",
         mend=fault.next_command or "mailseal notify --test",

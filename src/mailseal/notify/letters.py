@@ -22,6 +22,7 @@ MOST_NAMES = 12
 MOST_ITEMS = 200  # in a message's data
 _LABEL = 11
 _LONGEST = 1500  # characters of one field: a daemon may have said a lot
+_WORD = 400  # characters of one word: a line of a mail ends before the thousandth
 _PEM = re.compile(r"-----BEGIN [^-]*-----.*?(-----END [^-]*-----|\Z)", re.DOTALL)
 _HEADS = {
     Urgency.NORMAL: "",
@@ -51,7 +52,7 @@ def plain(text: str) -> str:
     """One line that can stand in a header or a paragraph: no key, no control character, no line break."""
     shown = _PEM.sub("(key or certificate, not shown)", text)
     shown = "".join(c if c.isprintable() else " " for c in shown)
-    shown = " ".join(shown.split())
+    shown = " ".join(word if len(word) <= _WORD else f"{word[:_WORD]}…" for word in shown.split())
     return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 1]}…"
 
 

@@ -25,12 +25,14 @@ from mailseal.system import System
 from mailseal.system.smtp import MailServer
 
 SENDMAIL_TIMEOUT = 60.0  # seconds
+_UNFOLDED = 900  # of the 998 characters that a line may have
 _NAME = "mailseal"
 
 
 def rendered(message: Message, sender: str | None, recipients: tuple[str, ...], now: datetime) -> bytes:
     """The whole mail, lines ended by CRLF. One that is late says so."""
-    mail = EmailMessage(policy=SMTP)
+    # A header is folded where it must be only: some readers show an early fold as a gap (RFC 5322 section 2.1.1).
+    mail = EmailMessage(policy=SMTP.clone(max_line_length=_UNFOLDED) if message.subject.isascii() else SMTP)
     mail["From"] = Address(_NAME, addr_spec=sender) if sender else Address(_NAME, username="root")
     mail["To"] = ", ".join(recipients)
     mail["Subject"] = plain(message.subject)

@@ -17,7 +17,7 @@ from mailseal.config.schema import Config
 from mailseal.errors import MailsealError, SystemFault
 from mailseal.model import Finding, Severity
 from mailseal.notify.book import MOST_UNSENT, Book, Bookcase, Unsent
-from mailseal.notify.channels import Channel, channels
+from mailseal.notify.channels import Channel, channels, whole
 from mailseal.notify.letters import letter
 from mailseal.notify.messages import Kind, Message
 from mailseal.notify.news import News, news
@@ -164,12 +164,11 @@ def _saved(case: Bookcase, book: Book, findings: list[Finding]) -> bool:
 
 
 def _unsent(channel: Channel, fault: MailsealError) -> Finding:
-    faults = getattr(fault, "faults", ())
     return Finding(
         "notify-unsent",
         Severity.WARNING,
         channel.label,
-        seen="; ".join([str(fault), *faults]),
+        seen=whole(fault),
         expected="a message that arrives",
         why="Whoever reads there does not hear of trouble. A later run sends it; other ways are used all the same.",
         mend=fault.next_command or "mailseal notify --test",
