@@ -169,29 +169,39 @@ def _collected(files: Files, hooks: Hooks, when: When) -> tuple[list[tuple[str, 
     argvs: list[tuple[str, ...]] = []
     findings: list[Finding] = []
     folder, refused = f"{hooks.directory}/{when}.d", 0
-    for name in files.listdir(folder):
-        path = f"{folder}/{name}"
-        stat = files.stat(path, follow=True)
-        if _LEFTOVER.fullmatch(name) or stat is None or stat.kind != "file":
-            continue
-        reason = distrust(files, path)
-        if not _NAME.fullmatch(name):
-            findings.append(_skipped(path, "its name has other characters than letters, digits, '_' and '-'"))
-        elif not stat.mode & 0o111:
-            findings.append(_skipped(path, "it is not executable"))
-        elif reason:
-            findings.append(_refused(path, reason))
-            refused += 1
-        else:
-            argvs.append((path,))
-    for argv in hooks.before if when == "before" else hooks.after:
-        reason = distrust(files, argv[0]) if argv[0].startswith("/") else ""
-        if reason:
-            findings.append(_refused(argv[0], reason))
-            refused += 1
-        else:
+    commands = [(f"{folder}/{name}",) for name in _names(files, folder)]
+    for argv in (*commands, *(hooks.before if when == "before" else hooks.after)):
+        finding = _objection(files, argv[0], in_folder=argv in commands)
+        if finding is None:
             argvs.append(argv)
+        else:
+            findings.append(finding)
+            refused += finding.severity >= Severity.WARNING
     return argvs, findings, refused
+
+
+def _names(files: Files, folder: str) -> list[str]:
+    """What stands in a directory of hooks, but for what editors and packages leave behind."""
+    if files.stat(folder, follow=True) is None:
+        return []
+    return [name for name in files.listdir(folder) if not _LEFTOVER.fullmatch(name)]
+
+
+def _objection(files: Files, path: str, *, in_folder: bool) -> Finding | None:
+    """Why a program is not run as a hook."""
+    try:
+        if in_folder:
+            stat = files.stat(path, follow=True)
+            if stat is None or stat.kind != "file":
+                return _skipped(path, "it is no file")
+            if not _NAME.fullmatch(path.rpartition("/")[2]):
+                return _skipped(path, "its name has other characters than letters, digits, '_' and '-'")
+            if not stat.mode & 0o111:
+                return _skipped(path, "it is not executable")
+        reason = distrust(files, path) if path.startswith("/") else ""
+    except MailsealError as error:
+        reason = str(error)
+    return _refused(path, reason) if reason else None
 
 
 def _run(

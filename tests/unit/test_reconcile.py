@@ -17,6 +17,7 @@ from mailseal.certificates import read_pem
 from mailseal.chains import TrustAnchors
 from mailseal.challenges.directory import DirectorySolver
 from mailseal.desired import Desired, desired
+from mailseal.diary import Diary
 from mailseal.errors import (
     ApplyFailed,
     BrokenBefore,
@@ -126,6 +127,7 @@ class Stand:
         self.daemon.start()
         self.before = self.machine.tree("/etc")
         self.directory = self.ca.directory_url
+        self.more = ""  # of the configuration
         self.tables: dict[str, tuple[tuple[KeyType, ...], tuple[str, ...]]] = {
             "mail": ((KeyType.ECDSA_P256,), ("mail.example.org",))
         }
@@ -135,9 +137,9 @@ class Stand:
         for name, (types, names) in self.tables.items():
             quoted = [", ".join(f'"{one}"' for one in some) for some in (names, types)]
             text += TABLE.format(name=name, names=quoted[0], types=quoted[1])
-        return _loaded(text)
+        return _loaded(text + self.more)
 
-    def reconciler(self) -> Reconciler:
+    def reconciler(self, diary: Diary | None = None) -> Reconciler:
         system = MemorySystem(self.machine)
         config = self.config()
         wanted: Desired = replace(
@@ -152,6 +154,7 @@ class Stand:
             rehearser=NoRehearsal(),
             anchors=TrustAnchors("the fake CA's roots", self.ca.state.pki.root_pem().encode()),
             say=self.said.append,
+            diary=diary,
         )
 
     def _prover(self, generation: Generation | None) -> LeafProver:
