@@ -235,13 +235,14 @@ class MemoryFiles:
             if old is not new:
                 self._sync(old, _above(source))
 
-    def remove(self, path: str) -> None:
+    def remove(self, path: str, *, durable: bool = True) -> None:
         with self._telling("remove", path), _nothing_is_fine():
             directory, name = self._parent(path, removing=True)
             self._body.disk.below(directory, name)
             self._body.effect("unlink", path)
             self._body.disk.drop(directory, name)
-            self._sync(directory, _above(path))
+            if durable:
+                self._sync(directory, _above(path))
 
     def rmdir(self, path: str) -> None:
         with self._telling("remove", path):

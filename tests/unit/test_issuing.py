@@ -194,7 +194,7 @@ def _known_orders(stand: Stand) -> set[str]:
     """The orders that the next run can take up: a crash leaves their URLs on the disk."""
     tree = stand.machine.tree(f"{ROOT}/pending")
     whole = {path: found for path, found in tree.items() if ".mailseal-" not in path}
-    texts = [found.content for path, found in whole.items() if path.endswith("/order.json")]
+    texts = [found.content for path, found in whole.items() if path.endswith(".json")]
     return {json.loads(text)["url"] for text in texts if text} - {""}
 
 
@@ -203,7 +203,7 @@ def test_another_wish_drops_what_is_pending() -> None:
     stand.ca.outages.extend([("/order/", NetworkFault("the line broke"))] * 9)
     assert only(stand.issue()).error is not None
     stand.ca.outages.clear()
-    pending = stand.system.files.read(f"{ROOT}/pending/mail/ecdsa-p256/key.pem")
+    pending = json.loads(stand.system.files.read(f"{ROOT}/pending/mail.ecdsa-p256.json"))["key"].encode()
     generation = only(stand.issue(spec("mail.example.org", "webmail.example.org"))).generation
     assert generation is not None
     (files,) = stand.store.generation_files(generation)

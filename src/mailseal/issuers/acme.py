@@ -1,14 +1,13 @@
 """Generations by ACME: one order for each key type, each durable before it is paid for.
 
-    <root>/pending/<name>/<keytype>/{key.pem,order.json,chain.pem}
-
-Key and order are durable before anything is shown or answered, and long before
-the order is finalized; where there are several key types, the chain is when it
-is downloaded. A run that was interrupted at any point is taken up by the next,
-with the same key and the same order, so that nothing is bought twice. (An order
-whose URL never came to the disk was only placed: nobody answers it, and it
-lapses.) When every key type's chain is there and has passed our own checks, the
-generation is written and the folder goes away.
+Key and order are durable (`mailseal.issuers.pending`) before anything is shown
+or answered, and long before the order is finalized; where there are several
+key types, the chain is when it is downloaded. A run that was interrupted at any
+point is taken up by the next, with the same key and the same order, so that
+nothing is bought twice. (An order whose URL never came to the disk was only
+placed: nobody answers it, and it lapses.) When every key type's chain is there
+and has passed our own checks, the generation is written and what was pending
+goes away.
 
 What is pending belongs to one wish: other names, another CA, a profile, or a
 generation that was written meanwhile make it void, and it is dropped.
@@ -18,9 +17,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass, replace
 
-import msgspec
+from msgspec.structs import replace
 
 from mailseal.acme.client import AcmeClient, together
 from mailseal.acme.messages import Authorization, Challenge
@@ -30,29 +28,13 @@ from mailseal.challenges.base import Solver
 from mailseal.errors import ChallengeError, KeyMaterialError, NotYetValid
 from mailseal.issuers.base import IssueRequest
 from mailseal.issuers.keys import new_key, request
+from mailseal.issuers.pending import PendingOrder, PendingOrders
 from mailseal.material import check_material
-from mailseal.model import CertificateSpec, Generation, KeyType, Secret
+from mailseal.model import CertificateSpec, Generation, KeyType
 from mailseal.stores.filesystem import LineageStore, Material
 from mailseal.system import System
 
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
-
-
-class _Order(msgspec.Struct, frozen=True):
-    wish: str
-    url: str = ""
-
-    def encoded(self) -> bytes:
-        return msgspec.json.encode(self)
-
-
-@dataclass(frozen=True, slots=True)
-class _Begun:
-    """One key type's key and order; the order's URL is empty until it is placed."""
-
-    key_type: KeyType
-    key: Secret
-    order: _Order
 
 
 class SolverBridge:
@@ -86,6 +68,7 @@ class AcmeIssuer:
         self._store = store
         self._client = client
         self._solver = SolverBridge(solver)
+        self._pending = PendingOrders(system, store.root)
 
     async def issue(self, request: IssueRequest) -> Generation:
         """A whole generation for the spec; raises what `Issuer` says, and `ChallengeError`."""
@@ -101,103 +84,70 @@ class AcmeIssuer:
                 issued_at=self._system.clock.now(),
                 asked=spec.sorted_identifiers,
             )
-            files.remove_tree(self._folder(spec.name), durable=False)  # the generation makes it void
+            for key_type in spec.key_types:  # the generation makes it void
+                self._pending.drop(spec.name, key_type, durable=False)
             return generation
 
         return await files.aside(write)
 
-    def _folder(self, name: str, key_type: KeyType | None = None) -> str:
-        base = f"{self._store.root}/pending/{name}"
-        return f"{base}/{key_type}" if key_type else base
-
     async def _one(self, spec: CertificateSpec, key_type: KeyType, replaces: str | None) -> Material:
-        files = self._system.files
-        if key_type.family == "rsa":  # whose primes take long to find
-            begun = await files.aside(lambda: self._begin(spec, key_type))
-        else:
-            begun = self._begin(spec, key_type)
-        chain_path = f"{self._folder(spec.name, key_type)}/chain.pem"
-        if files.stat(chain_path) is not None:
-            return self._material(spec, begun, files.read(chain_path, 1_048_576))
-        chain = (await self._obtain(spec, begun, replaces)).fullchain.encode("ascii")
-        if (
-            len(spec.key_types) > 1
-        ):  # another key type's order may take longer; a single one is written at once
-            await files.aside(lambda: files.replace(chain_path, chain, mode=0o600))
-        return self._material(spec, begun, chain)
+        wish = self._wish(spec)
+        order = self._pending.load(spec.name, key_type, wish)
+        if order is None:
+            if key_type.family == "rsa":  # whose primes take long to find
+                key = await self._system.files.aside(lambda: new_key(key_type))
+            else:
+                key = new_key(key_type)
+            order = PendingOrder(wish, key.reveal().decode("ascii"))
+        if not order.chain:
+            order = await self._obtain(spec, key_type, order, replaces)
+        return self._material(spec, key_type, order)
 
-    def _begin(self, spec: CertificateSpec, key_type: KeyType) -> _Begun:
-        """What an earlier run left for exactly this wish, else a new key that nothing was ordered for."""
-        files, above = self._system.files, self._folder(spec.name)
-        wish, folder = self._wish(spec), self._folder(spec.name, key_type)
-        order = self._left(folder, wish)
-        if order is not None:
-            return _Begun(key_type, Secret(files.read(f"{folder}/key.pem", 65_536)), order)
-        for entry in files.listdir(above):
-            if entry == key_type or entry.startswith(f".{key_type}.mailseal-"):
-                files.remove_tree(f"{above}/{entry}")
-        return _Begun(key_type, new_key(key_type), _Order(wish))
+    async def _obtain(
+        self, spec: CertificateSpec, key_type: KeyType, order: PendingOrder, replaces: str | None
+    ) -> PendingOrder:
+        async def keep(changed: PendingOrder) -> None:
+            nonlocal order
+            order = changed
+            await self._system.files.aside(lambda: self._pending.keep(spec.name, key_type, changed))
 
-    def _keep(self, name: str, begun: _Begun) -> None:
-        """Makes key and order durable."""
-        files, folder = self._system.files, self._folder(name, begun.key_type)
-        if files.stat(folder) is not None:  # an earlier run's, whose order came to nothing
-            files.replace(f"{folder}/order.json", begun.order.encoded(), mode=0o600)
-            return
-        files.mkdir(self._folder(name), mode=0o700, exist_ok=True, durable=False)
-        contents = {"key.pem": begun.key.reveal(), "order.json": begun.order.encoded()}
-        files.create_tree(folder, contents, mode=0o600)
-        files.sync([f"{self._store.root}/pending"])
-
-    def _left(self, folder: str, wish: str) -> _Order | None:
-        """What an earlier run left for exactly this wish; None where there is nothing that can be used."""
-        files = self._system.files
-        path = f"{folder}/order.json"
-        if files.stat(path) is None or files.stat(f"{folder}/key.pem") is None:
-            return None
-        try:
-            order = msgspec.json.decode(files.read(path), type=_Order)
-        except msgspec.DecodeError:
-            return None
-        return order if order.wish == wish and order.url else None
-
-    async def _obtain(self, spec: CertificateSpec, begun: _Begun, replaces: str | None) -> IssuedChain:
-        async def remember(url: str) -> None:
-            placed = replace(begun, order=_Order(begun.order.wish, url))
-            await self._system.files.aside(lambda: self._keep(spec.name, placed))
-
-        return await obtain(
+        issued = await obtain(
             self._client,
             identifiers=spec.sorted_identifiers,
-            csr_der=request(begun.key, spec.sorted_identifiers),
+            csr_der=request(order.secret, spec.sorted_identifiers),
             solver=self._solver,
             profile=spec.profile,
             replaces=replaces,
             preferred_chain=spec.preferred_chain,
-            on_order=remember,
-            resume_url=begun.order.url or None,
+            on_order=lambda url: keep(replace(order, url=url)),
+            resume_url=order.url or None,
         )
+        whole = replace(order, chain=issued.fullchain)
+        if len(spec.key_types) > 1:  # another's order may take longer; a single one is written at once
+            await keep(whole)
+        return whole
 
-    def _material(self, spec: CertificateSpec, begun: _Begun, fullchain: bytes) -> Material:
-        leaf, *above = _PEM.findall(fullchain)
+    def _material(self, spec: CertificateSpec, key_type: KeyType, order: PendingOrder) -> Material:
+        leaf, *above = _PEM.findall(order.chain.encode("ascii"))
+        key = order.secret
         cert, chain = leaf + b"\n", b"".join(one + b"\n" for one in above)
         try:
             facts = check_material(
-                begun.key,
+                key,
                 cert,
                 chain,
                 identifiers=spec.sorted_identifiers,
                 now=self._system.clock.now(),
                 anchors=self._anchors,
-                key_type=begun.key_type,
+                key_type=key_type,
             )
         except NotYetValid:
             raise  # by our own clock, which is slow: the order stays, and is taken up again
         except KeyMaterialError:
             # What the CA sent is no use and will be none tomorrow: the next run starts over.
-            self._system.files.remove_tree(self._folder(spec.name, begun.key_type))
+            self._pending.drop(spec.name, key_type)
             raise
-        return Material(begun.key_type, begun.key, cert, chain, facts)
+        return Material(key_type, key, cert, chain, facts)
 
     def _wish(self, spec: CertificateSpec) -> str:
         names = ",".join(identifier.value for identifier in spec.sorted_identifiers)

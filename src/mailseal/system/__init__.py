@@ -163,8 +163,8 @@ class Files(Protocol):
         """One rename, both directories synced; replaces what stood at the destination."""
         ...
 
-    def remove(self, path: str) -> None:
-        """A file or link away; nothing there is no fault."""
+    def remove(self, path: str, *, durable: bool = True) -> None:
+        """A file or link away; nothing there is no fault. Without `durable` a power loss may bring it back."""
         ...
 
     def rmdir(self, path: str) -> None:

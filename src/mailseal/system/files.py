@@ -193,14 +193,15 @@ class LocalFiles:
             if not os.path.sameopenfile(source_directory, directory):
                 sync_directory(source_directory)
 
-    def remove(self, path: str) -> None:
+    def remove(self, path: str, *, durable: bool = True) -> None:
         with (
             telling("remove", path),
             _nothing_is_fine(),
             parent_of(path, removing=True) as (directory, name),
         ):
             os.unlink(name, dir_fd=directory)
-            sync_directory(directory)
+            if durable:
+                sync_directory(directory)
 
     def rmdir(self, path: str) -> None:
         with telling("remove", path), parent_of(path, removing=True) as (directory, name):
