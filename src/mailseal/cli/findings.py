@@ -11,7 +11,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from mailseal.cli.output import Ink, Output, clean
+from mailseal.cli.output import Ink, Output, Priority, clean
 from mailseal.errors import ExitCode
 from mailseal.model import Finding, Severity, worst
 
@@ -21,6 +21,7 @@ _INKS = {
     Severity.WARNING: Ink.YELLOW,
     Severity.ERROR: Ink.RED,
 }
+_PRIORITIES = {Severity.WARNING: Priority.WARNING, Severity.ERROR: Priority.ERROR}
 _LABEL = 10  # columns of "expected" and the room after it
 _HEAD = 9  # columns of "WARNING" and the room after it
 
@@ -30,7 +31,7 @@ def show(findings: Sequence[Finding], out: Output) -> None:
     for finding in sorted(findings, key=lambda f: f.severity):
         if finding.severity > Severity.OK or out.verbose:
             for line in paragraph(finding, out):
-                out.result(line)
+                out.result(line, _PRIORITIES.get(finding.severity, Priority.INFO))
     out.result(summary(findings))
 
 

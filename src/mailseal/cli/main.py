@@ -36,6 +36,8 @@ def main(
         _end_in_order()
     app = App(out or Output(), given_system=system)
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if app.out.in_journal:
+        app.start_log()
     try:
         return _run(app, arguments)
     except BrokenPipeError:  # whoever read our output has seen enough

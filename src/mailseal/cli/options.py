@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mailseal.cli.output import Output
+from mailseal.cli.output import Output, Priority
 from mailseal.errors import UsageError
 
 if TYPE_CHECKING:
@@ -47,11 +47,17 @@ class App:
             raise UsageError(f"mailseal {command} needs root.", next_command=f"sudo mailseal {command}")
 
     def start_log(self) -> None:
-        """Shows what the parts write to the log on stderr."""
+        """Shows what the parts write to the log on stderr; the journal gets no lines of debugging."""
         import logging
 
+        def emit(record: logging.LogRecord) -> None:
+            warns = record.levelno >= logging.WARNING
+            informs = record.levelno >= logging.INFO
+            priority = Priority.WARNING if warns else Priority.INFO if informs else Priority.DEBUG
+            self.out.note(record.getMessage(), priority)
+
         handler = logging.Handler()
-        handler.emit = lambda record: self.out.note(record.getMessage())  # type: ignore[method-assign]
+        handler.emit = emit  # type: ignore[method-assign]
         logger = logging.getLogger("mailseal")
         logger.handlers = [handler]
         logger.setLevel(logging.DEBUG)
