@@ -21,7 +21,6 @@ from urllib.parse import urlsplit
 from mailseal.model import CertificateSpec, Generation
 from mailseal.observe import Lineage
 from mailseal.pinning import pinned, waits
-from mailseal.pinning import waits as held_by_choice
 from mailseal.renewal import guarded, renewal_time
 from mailseal.stores.state import Failure, holds
 
@@ -55,9 +54,6 @@ def due(
     reason = _reason(spec, lineage, issuers, now)
     if lineage is None:
         return Due(reason, issuer=issuers[0])
-    chosen = held_by_choice(spec, lineage.target, lineage.state, issuers[0], now)
-    if chosen:
-        return Due(wait=chosen)
     wait = waits(spec, lineage.target, lineage.state, issuers[0], now)
     wait = wait or _rejected(spec, lineage, reason, now, insist=insist)
     if wait or not reason:
@@ -140,6 +136,10 @@ def _reason(spec: CertificateSpec, lineage: Lineage | None, issuers: tuple[str, 
     if lineage is None or lineage.target is None:
         return "there is none yet"
     generation = lineage.target
+    withdrawal = lineage.state.withdrawn.get(generation.number)
+    if withdrawal is not None:
+        is_to_be = "was" if withdrawal.revoked else "is to be"
+        return f"generation {generation.label} {is_to_be} revoked ({withdrawal.why})"
     rejection = lineage.state.rejection(generation.number)
     if rejection is not None and rejection.unusable:
         return f"the files of generation {generation.label} are damaged ({rejection.reason})"

@@ -14,6 +14,9 @@ another of the kind that the person turned down. So the choice is kept (`Pin`):
 
 Over everything stands the expiry guard: when 1/20 of the chosen one's life is
 left, whatever is newer and usable is deployed.
+
+What a person wants revoked is followed by something newer, never by something
+older (`LineageState.withdrawn`); only a rollback may choose that.
 """
 
 from __future__ import annotations
@@ -60,7 +63,8 @@ def eligible(
     """
     chosen = None if insist else _chosen(found, held_back, state, now)
     if chosen is None or state.pin is None:
-        return [g for g in found if g.number not in held_back]
+        floor = max(state.withdrawn, default=0)
+        return [g for g in found if g.number not in held_back and g.number > floor]
     beyond = state.pin.beyond
     return [chosen, *(g for g in found if g.number > beyond and g.number not in held_back)]
 
@@ -78,8 +82,8 @@ def waits(
         return ""
     instant, rejection = state.renewal_instant(target.fingerprints()), state.rejection(target.number)
     suggested = instant is not None and state.pin.at < instant <= now
-    damaged = rejection is not None and rejection.unusable
-    if damaged or suggested or now >= state.pin.until or state.pin.wish != wish(spec, issuer):
+    unfit = target.number in state.withdrawn or (rejection is not None and rejection.unusable)
+    if unfit or suggested or now >= state.pin.until or state.pin.wish != wish(spec, issuer):
         return ""
     return (
         f"{spec.name}: generation {target.label} is held by mailseal rollback of {state.pin.at:%F %H:%M} UTC; "
@@ -93,7 +97,7 @@ def _chosen(
     """The generation that a person chose, as long as nothing speaks against it that he did not know."""
     pin = state.pin
     chosen = next((g for g in found if pin is not None and g.number == pin.number), None)
-    if pin is None or chosen is None or nearly_expired(chosen, now):
+    if pin is None or chosen is None or chosen.number in state.withdrawn or nearly_expired(chosen, now):
         return None
     rejection = state.rejection(chosen.number)
     if rejection is not None and chosen.number in held_back and (rejection.unusable or rejection.at > pin.at):

@@ -10,27 +10,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 
 from mailseal.apply import Prover, Rehearser, Transactions
 from mailseal.chains import TrustAnchors
 from mailseal.challenges.base import Solver
+from mailseal.closing import Closing
 from mailseal.config.schema import Config
 from mailseal.daemons import Say, Service
 from mailseal.desired import Desired
 from mailseal.detach import HandedBack, HandingBack, Return, returns
 from mailseal.diary import Diary
 from mailseal.errors import UNCHANGED, ApplyFailed, MailsealError
-from mailseal.issuing import Issued, Issuing, notes, unmended
-from mailseal.journal import Journal, Record
+from mailseal.issuing import Issuing, notes, unmended
+from mailseal.journal import Journal
 from mailseal.judge.verdict import Verdict
-from mailseal.model import Finding, Generation
-from mailseal.observe import Observed, ServiceView, found_services, instances, observe, observe_lineage
+from mailseal.model import Generation
+from mailseal.observe import Observed, found_services, instances, observe, observe_lineage
 from mailseal.plan import merged, plan
 from mailseal.recover import Recovery
 from mailseal.remember import Memory
-from mailseal.report import Report, detached, of_services
+from mailseal.report import Report, Tally, detached, of_services
 from mailseal.schedule.keeping import Timekeeping
 from mailseal.schedule.way import Schedule
 from mailseal.steps import Deploy, Issue, Plan
@@ -40,19 +41,6 @@ from mailseal.system import System
 from mailseal.vetting import damage, no_way_back, vet
 
 MOST_ROUNDS = 6  # challenge path, orders, deployment: more says that two wishes fight
-
-
-@dataclass(slots=True)
-class _Tally:
-    done: list[str] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
-    errors: list[MailsealError] = field(default_factory=list)
-    waits: list[str] = field(default_factory=list)
-    issued: list[Issued] = field(default_factory=list)
-    challenge_records: list[Record] = field(default_factory=list)
-    services: tuple[ServiceView, ...] = ()
-    verdict: Verdict | None = None
-    only: str = ""
 
 
 class Reconciler:
@@ -88,6 +76,7 @@ class Reconciler:
         self.store = LineageStore(system, config.state.directory)
         self.states = StateStore(system, config.state.directory)
         self.journal = Journal(system, config.state.directory)
+        self.closing = Closing(system, config, wanted, self.store, self.states, self._diary, say)
         self._issuing = Issuing(system, config, self.store, self.states, anchors, make_solver, say)
 
     def look(self, *, insist: bool = False) -> Observed:
@@ -109,9 +98,10 @@ class Reconciler:
 
         `only` names the one lineage that the run is about; what else is to be done is left for another.
         """
-        tally = _Tally(only=only)
+        tally = Tally(only=only)
         self._distrust_damaged()
         self._recover(tally)
+        self.closing.begin()
         if not insist and self.journal.detached:
             return Report(findings=(*tally.findings, detached()))
         self.journal.attach()
@@ -128,6 +118,7 @@ class Reconciler:
         if tally.errors:
             self._abandon_unused_challenge(tally, "no certificate could be obtained")
         self._prove(tally)
+        self.closing.settle(tally)
         return self._schedule.keep(self._report(tally), self._transactions)
 
     @contextmanager
@@ -149,14 +140,14 @@ class Reconciler:
     def detach(self) -> HandedBack:
         """Hands the machine back. Raises `ApplyFailed` if a daemon would refuse it; nothing has changed then."""
         with self.lock():
-            self._recover(_Tally())
+            self._recover(Tally())
             prover = self._prover(None)
             work = HandingBack(self._system, self.journal, self._transactions(), prover, self._say)
             off = tuple(Service(*one) for one in instances(self._system, self.wanted.switched_off))
             with self._schedule.handed_back(self.journal) as schedule:
                 return work.carry_out((*self._found(), *off, *schedule))
 
-    def _work(self, tally: _Tally, insist: bool) -> None:
+    def _work(self, tally: Tally, insist: bool) -> None:
         if not tally.only:
             self._refresh(insist)
         for _ in range(MOST_ROUNDS):
@@ -184,7 +175,7 @@ class Reconciler:
         now, issuers = self._system.clock.now(), self._config.acme.issuers
         return plan(self.wanted, seen, issuers, now, insist=insist, failed=failed)
 
-    def _round(self, planned: Plan, seen: Observed, tally: _Tally) -> bool:
+    def _round(self, planned: Plan, seen: Observed, tally: Tally) -> bool:
         """Does what is not provisional; False when nothing was done, or no more is to be done in this run."""
         issues = [step for step in planned.steps if isinstance(step, Issue)]
         if issues and not self._sound(seen, tally):
@@ -201,7 +192,7 @@ class Reconciler:
         done = all(self._deploy(step, seen, tally) for step in loud)
         return bool(deploys) and done and self._switch_links(quiet, seen, tally)
 
-    def _switch_links(self, steps: list[Deploy], seen: Observed, tally: _Tally) -> bool:
+    def _switch_links(self, steps: list[Deploy], seen: Observed, tally: Tally) -> bool:
         """What concerns no daemon shares a transaction; where that fails each goes alone: one bad stops no other."""
         if len(steps) > 1:
             together = merged(steps)
@@ -217,7 +208,7 @@ class Reconciler:
         outcomes = [self._deploy(step, seen, tally) for step in steps]
         return all(outcomes)
 
-    def _issue(self, issues: list[Issue], tally: _Tally) -> bool:
+    def _issue(self, issues: list[Issue], tally: Tally) -> bool:
         issued = self._issuing.carry_out(issues)
         self._diary.ordered(issued)
         tally.issued.extend(issued)
@@ -226,7 +217,7 @@ class Reconciler:
         tally.done.extend(one.step.describe() for one in issued if one.generation is not None)
         return True
 
-    def _sound(self, seen: Observed, tally: _Tally) -> bool:
+    def _sound(self, seen: Observed, tally: Tally) -> bool:
         """Whether the daemons accept their configuration as it stands: nothing is bought that could not be deployed."""
         services = [Service(view.adapter, view.facts) for view in seen.services if view.facts.running]
         try:
@@ -236,7 +227,7 @@ class Reconciler:
             return False
         return True
 
-    def _deploy(self, step: Deploy, seen: Observed, tally: _Tally, *, challenge: bool = False) -> bool:
+    def _deploy(self, step: Deploy, seen: Observed, tally: Tally, *, challenge: bool = False) -> bool:
         services = tuple(Service(view.adapter, view.facts) for view in seen.services)
         self._say(step.describe())
         try:
@@ -319,7 +310,7 @@ class Reconciler:
         for name, number in step.generations:
             vet(self._system, self.store, self.store.load(name, number), self._anchors)
 
-    def _recover(self, tally: _Tally) -> None:
+    def _recover(self, tally: Tally) -> None:
         recovery = Recovery(
             self._system, self.journal, self._transactions(), self._prover(self._served(None)), self._say
         )
@@ -333,7 +324,7 @@ class Reconciler:
             [observe_lineage(self._system, self.store, self.states, spec, insist=insist) for spec in specs]
         )
 
-    def _abandon_unused_challenge(self, tally: _Tally, why: str) -> None:
+    def _abandon_unused_challenge(self, tally: Tally, why: str) -> None:
         """A machine that has no certificate of ours keeps nothing of a run that failed; the errors tell its state."""
         stays = bool(self.current())
         told = "What is served stays as it is." if stays else UNCHANGED
@@ -355,7 +346,7 @@ class Reconciler:
             elif not stays and tally.challenge_records and told not in error.state:
                 error.state = f"{error.state} {told}"
 
-    def _prove(self, tally: _Tally) -> None:
+    def _prove(self, tally: Tally) -> None:
         """The state as it is at the end; a daemon that still serves an older generation of ours is reloaded."""
         served = self._served(None)
         if served is None:
@@ -381,10 +372,11 @@ class Reconciler:
         found = {one.question.endpoint.service for one in verdict.judged if one.fingerprint in older}
         return tuple(sorted(found))
 
-    def _report(self, tally: _Tally) -> Report:
+    def _report(self, tally: Tally) -> Report:
         lineages = tuple(
             observe_lineage(self._system, self.store, self.states, spec) for spec in self.wanted.specs
         )
+        self.closing.end(lineages, tally)
         findings = list(of_services(self._system, self.wanted, self.store, tally.services))
         findings.extend(tally.verdict.findings if tally.verdict else ())
         findings.extend(f for f in tally.findings if f not in findings)

@@ -23,12 +23,14 @@ from dataclasses import dataclass, replace
 from mailseal import pinning
 from mailseal.config.schema import Config
 from mailseal.errors import ApplyFailed, MailsealError, UsageError
+from mailseal.history import Deed, of
 from mailseal.model import CertificateSpec, Generation
 from mailseal.observe import Lineage, observe_lineage
 from mailseal.reconcile import Reconciler
 from mailseal.remember import Memory
 from mailseal.renewal import nearly_expired
 from mailseal.report import Report
+from mailseal.stores.revocations import RevocationStore
 from mailseal.system import System
 
 SMALLER = "--even-if-smaller"
@@ -58,7 +60,7 @@ def rollback(system: System, config: Config, working: Reconciler, wanted: Wanted
                 next_command="mailseal apply (takes the machine up again)",
             )
         lineage = observe_lineage(system, working.store, working.states, spec)
-        chosen = _choice(system, lineage, spec, wanted)
+        chosen = _choice(system, working.store.root, lineage, spec, wanted)
         memory = Memory(system, working.states, working.wanted.default.name if working.wanted.default else "")
         newest = max(working.store.numbers(spec.name))
         now, issuer = system.clock.now(), config.acme.directory_url
@@ -88,7 +90,7 @@ def spec_of(working: Reconciler, name: str) -> CertificateSpec:
     return found
 
 
-def refusals(system: System, lineage: Lineage, spec: CertificateSpec, chosen: Generation) -> Iterator[str]:
+def refusals(system: System, root: str, lineage: Lineage, chosen: Generation) -> Iterator[str]:
     """Why a generation must not go live again, a sentence each; none where it may."""
     rejection = lineage.state.rejection(chosen.number)
     if nearly_expired(chosen, system.clock.now()):
@@ -96,6 +98,12 @@ def refusals(system: System, lineage: Lineage, spec: CertificateSpec, chosen: Ge
         yield f"it {tense} {chosen.not_after:%F %H:%M} UTC"
     if rejection is not None and rejection.unusable:
         yield f"its files are no use ({rejection.reason})"
+    withdrawal = lineage.state.withdrawn.get(chosen.number)
+    if withdrawal is not None:
+        yield f"it {'was' if withdrawal.revoked else 'is to be'} revoked ({withdrawal.why})"
+    compromised = RevocationStore(system, root).compromised()
+    if any(facts.spki_sha256 in compromised for _, facts in chosen.leaves):
+        yield "its key is marked compromised"
 
 
 def lacks(spec: CertificateSpec, live: Generation, chosen: Generation) -> tuple[str, ...]:
@@ -107,15 +115,15 @@ def lacks(spec: CertificateSpec, live: Generation, chosen: Generation) -> tuple[
     return (*names, *sorted(f"a key of type {kind}" for kind in kinds - {kind for kind, _ in chosen.leaves}))
 
 
-def _choice(system: System, lineage: Lineage, spec: CertificateSpec, wanted: Wanted) -> Generation:
+def _choice(system: System, root: str, lineage: Lineage, spec: CertificateSpec, wanted: Wanted) -> Generation:
     live = lineage.generation(lineage.current)
     if live is None:
         raise UsageError(f"No generation of {spec.name!r} is live", next_command="mailseal apply")
     if wanted.number is not None:
-        return _named(system, lineage, spec, live, wanted)
+        return _named(system, root, lineage, spec, live, wanted)
     told = []
     for earlier in reversed([g for g in lineage.generations if g.number < live.number]):
-        why = [*refusals(system, lineage, spec, earlier), *_smaller(spec, live, earlier, wanted)]
+        why = [*refusals(system, root, lineage, earlier), *_smaller(spec, live, earlier, wanted)]
         if not why:
             return earlier
         told.append(f"{earlier.label}: {'; '.join(why)}")
@@ -127,7 +135,7 @@ def _choice(system: System, lineage: Lineage, spec: CertificateSpec, wanted: Wan
 
 
 def _named(
-    system: System, lineage: Lineage, spec: CertificateSpec, live: Generation, wanted: Wanted
+    system: System, root: str, lineage: Lineage, spec: CertificateSpec, live: Generation, wanted: Wanted
 ) -> Generation:
     chosen = lineage.generation(wanted.number)
     kept = ", ".join(g.label for g in lineage.generations)
@@ -137,18 +145,18 @@ def _named(
             reason=f"these are: {kept}",
             next_command="mailseal status",
         )
-    if chosen.number == lineage.generations[-1].number:
-        served = ", and it is live" if chosen.number == live.number else ""
-        raise UsageError(
-            f"Generation {chosen.label} of {spec.name!r} is the newest{served}",
-            next_command="mailseal apply (deploys the newest)",
-        )
-    why = [*refusals(system, lineage, spec, chosen), *_smaller(spec, live, chosen, wanted)]
+    why = [*refusals(system, root, lineage, chosen), *_smaller(spec, live, chosen, wanted)]
     if why:
         raise UsageError(
             f"Generation {chosen.label} of {spec.name!r} must not go live again",
             reason="; ".join(why),
             next_command=f"another generation ({kept}), or mailseal apply",
+        )
+    if chosen.number == lineage.generations[-1].number:
+        served = ", and it is live" if chosen.number == live.number else ""
+        raise UsageError(
+            f"Generation {chosen.label} of {spec.name!r} is the newest{served}",
+            next_command="mailseal apply (deploys the newest)",
         )
     return chosen
 
@@ -169,7 +177,8 @@ def _told(report: Report, spec: CertificateSpec, chosen: Generation, working: Re
         f"generation {chosen.label} of {spec.name!r} stays until mailseal apply, "
         f"or until another is ordered ({pin.until:%F %H:%M} UTC)"
     )
-    return replace(report, done=(*report.done, stays), waits=())
+    event = of(Deed.ROLLED_BACK, pin.at, chosen, stays)
+    return replace(report, done=(*report.done, stays), waits=(), events=(*report.events, event))
 
 
 def _unexplained(spec: CertificateSpec, chosen: Generation) -> MailsealError:

@@ -19,6 +19,8 @@ from mailseal.model import Generation, KeyFiles
 from mailseal.renewal import nearly_expired
 from mailseal.steps import Deploy
 from mailseal.stores.filesystem import LineageStore
+from mailseal.stores.revocations import RevocationStore
+from mailseal.stores.state import StateStore
 from mailseal.system import Files, System
 
 _OF_TIME = frozenset({"expired", "not-yet-valid"})
@@ -26,10 +28,11 @@ _OF_TIME = frozenset({"expired", "not-yet-valid"})
 
 def vet(system: System, store: LineageStore, generation: Generation, anchors: TrustAnchors) -> None:
     """Raises `KeyMaterialError` where a generation must not go live."""
+    compromised = RevocationStore(system, store.root).compromised()
     for files, (key_type, facts) in zip(store.generation_files(generation), generation.leaves, strict=True):
         _readable(system.files, files)
         privkey, cert, chain = store.read_material(files)
-        check_material(
+        loaded = check_material(
             privkey,
             cert,
             chain,
@@ -38,6 +41,12 @@ def vet(system: System, store: LineageStore, generation: Generation, anchors: Tr
             anchors=anchors,
             key_type=key_type,
         )
+        if loaded.spki_sha256 in compromised:
+            raise KeyMaterialError(
+                f"{files.privkey} must not be used again",
+                reason="this key was marked compromised by mailseal revoke",
+                next_command="mailseal apply orders another certificate, with another key",
+            )
 
 
 def damage(system: System, store: LineageStore, generation: Generation) -> str:
@@ -67,7 +76,7 @@ def damage(system: System, store: LineageStore, generation: Generation) -> str:
 
 def no_way_back(system: System, store: LineageStore, step: Deploy) -> str:
     """Why a deployment must not be taken back: the generation that it would go back to is of no use; else empty."""
-    now = system.clock.now()
+    now, states = system.clock.now(), StateStore(system, store.root)
     for put in step.puts:
         for name, _ in step.generations:
             if put.path != store.current_path(name) or put.before.kind != "link":
@@ -75,6 +84,9 @@ def no_way_back(system: System, store: LineageStore, step: Deploy) -> str:
             before = store.find(name, put.before.target)
             if before is None:
                 return f"what {put.path} led to before cannot be read"
+            withdrawal = states.load(name).withdrawn.get(before.number)
+            if withdrawal is not None and withdrawal.revoked:
+                return f"generation {before.label} of {name!r} was revoked ({withdrawal.why})"
             if nearly_expired(before, now):
                 return f"generation {before.label} of {name!r} expires {before.not_after:%F %H:%M} UTC"
     return ""

@@ -80,6 +80,14 @@ COMMANDS: dict[str, Entry] = {
             ("mailseal rollback mail 7", "this generation of this certificate"),
         ),
     ),
+    "revoke": Entry(
+        "replace a certificate, prove it, then revoke the old one",
+        "mailseal.cli.revoke:revoke",
+        (
+            ("mailseal revoke mail --reason keyCompromise", "its key is in other hands"),
+            ("mailseal revoke mail --generation 7", "one that serves no more"),
+        ),
+    ),
     "notify": Entry(
         "who is told of trouble, and a test of every way",
         "mailseal.cli.notify:notify",

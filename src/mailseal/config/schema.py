@@ -186,6 +186,15 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
             shape="path",
         ),
     ] = "/var/lib/mailseal"
+    keep_generations: Annotated[
+        int,
+        msgspec.Meta(ge=2, le=1000),
+        key(
+            "How many generations of each certificate are kept, the live one among them. Older ones are removed at the "
+            "end of a run, when it is proven that nothing serves them and no configuration names them.",
+            expects="a number from 2 to 1000",
+        ),
+    ] = 3
     lock: Annotated[str, key("The file that keeps two mailseals from working at once.", shape="path")] = (
         "/run/lock/mailseal.lock"
     )

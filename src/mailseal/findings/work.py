@@ -5,6 +5,10 @@ from __future__ import annotations
 from mailseal.findings.about import About
 
 WORK = {
+    "certificate-revoked": About(
+        "A revoked certificate is live",
+        "It was revoked before another could take its place. Another is ordered at every run until one comes.",
+    ),
     "clock-differs": About(
         "The machine's clock differs from the CA's",
         "By more than two minutes, as the Date header of the CA's answers tells. Renewals follow the clock, and so do "
@@ -39,6 +43,11 @@ WORK = {
     "interrupted-run": About(
         "An earlier run was interrupted",
         "It was finished, or taken back, as the finding says; see the log for why.",
+    ),
+    "revocation-waits": About(
+        "A certificate is to be revoked and still serves",
+        "`mailseal revoke` was interrupted, or an endpoint goes on serving the old certificate. It is revoked by the "
+        "run that finds it out of use.",
     ),
     "telling-failed": About(
         "Somebody did not hear of a run",

@@ -92,6 +92,14 @@ class Pin(msgspec.Struct, frozen=True):
     wish: str
 
 
+class Withdrawal(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A generation that must not be served any more: since when, the reason; `revoked`: the CA has revoked it."""
+
+    at: datetime
+    why: str
+    revoked: bool = False
+
+
 class LineageState(msgspec.Struct, frozen=True, omit_defaults=True):
     """The memory of one lineage.
 
@@ -110,6 +118,7 @@ class LineageState(msgspec.Struct, frozen=True, omit_defaults=True):
     failures: dict[str, Failure] = {}
     deployment: Failure | None = None
     pin: Pin | None = None
+    withdrawn: dict[int, Withdrawal] = {}
 
     def rejection(self, number: int) -> Rejection | None:
         return next((r for r in self.rejected if r.number == number), None)
