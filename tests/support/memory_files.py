@@ -135,11 +135,15 @@ class MemoryFiles:
 
     def symlink(self, path: str, target: str, *, durable: bool = True) -> None:
         with self._telling("link", path):
-            directory, _ = self._parent(path)
-            temporary = self._neighbour(path)
-            self._body.effect("symlink", temporary)
-            self._body.disk.new(directory, _last(temporary), "link", self._mine(0o777), target=target)
-            self._take_place(directory, temporary, path, durable=durable)
+            directory, name = self._parent(path)
+            stands = name in directory.entries
+            born = self._neighbour(path) if stands else path
+            self._body.effect("symlink", born)
+            self._body.disk.new(directory, _last(born), "link", self._mine(0o777), target=target)
+            if stands:
+                self._take_place(directory, born, path, durable=durable)
+            elif durable:
+                self._sync(directory, _above(path))
 
     def mkdir(
         self,

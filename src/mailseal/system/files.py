@@ -14,8 +14,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Literal, TypeVar
 
@@ -118,6 +118,11 @@ class LocalFiles:
 
     def symlink(self, path: str, target: str, *, durable: bool = True) -> None:
         with telling("link", path), parent_of(path) as (directory, name):
+            if not _stands(directory, name):
+                os.symlink(target, name, dir_fd=directory)  # appears whole by itself
+                if durable:
+                    sync_directory(directory)
+                return
             temporary = _neighbour(name)
             os.symlink(target, temporary, dir_fd=directory)
             _take_place(directory, temporary, name, durable=durable)
@@ -196,7 +201,7 @@ class LocalFiles:
     def remove(self, path: str, *, durable: bool = True) -> None:
         with (
             telling("remove", path),
-            _nothing_is_fine(),
+            suppress(FileNotFoundError),
             parent_of(path, removing=True) as (directory, name),
         ):
             os.unlink(name, dir_fd=directory)
@@ -211,7 +216,7 @@ class LocalFiles:
     def remove_tree(self, path: str, *, durable: bool = True) -> None:
         with (
             telling("remove", path),
-            _nothing_is_fine(),
+            suppress(FileNotFoundError),
             parent_of(path, removing=True) as (directory, name),
         ):
             remove_below(directory, name)
@@ -260,22 +265,23 @@ def own_regular(file: int, path: str) -> None:
         )
 
 
-@contextmanager
-def telling(action: str, path: str, *, mend_at: str = "") -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise file_fault(action, path, error, mend_at=mend_at) from error
-    except ValueError as error:  # a NUL in a path
-        raise SystemFault(f"Cannot {action} {path!r}", reason=str(error), errno=errno.EINVAL) from error
+class telling:  # noqa: N801 - a context manager, as contextlib names its own
+    """Turns the kernel's refusals into `SystemFault`. A class, as it is entered at every touch of a file."""
 
+    __slots__ = ("_action", "_mend_at", "_path")
 
-@contextmanager
-def _nothing_is_fine() -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError:
-        return
+    def __init__(self, action: str, path: str, *, mend_at: str = "") -> None:
+        self._action, self._path, self._mend_at = action, path, mend_at
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if isinstance(error, OSError):
+            raise file_fault(self._action, self._path, error, mend_at=self._mend_at) from error
+        if isinstance(error, ValueError):  # a NUL in a path
+            told = f"Cannot {self._action} {self._path!r}"
+            raise SystemFault(told, reason=str(error), errno=errno.EINVAL) from error
 
 
 def _content(file: int, path: str, limit: int) -> tuple[bytes, os.stat_result]:

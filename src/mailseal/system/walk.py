@@ -20,8 +20,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from shlex import quote
 
 from mailseal.errors import SystemFault
@@ -29,6 +27,7 @@ from mailseal.errors import SystemFault
 _PASSING = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LINK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _HOLDING = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_BY_OTHERS = stat.S_IWOTH | stat.S_IWGRP
 _MOST_LINKS = 40  # as the kernel's own limit, path_resolution(7)
 
 
@@ -37,27 +36,35 @@ def trusted(uid: int) -> bool:
     return uid in (0, os.geteuid())
 
 
-@contextmanager
-def parent_of(path: str, *, removing: bool = False) -> Iterator[tuple[int, str]]:
+class parent_of:  # noqa: N801 - a context manager, as contextlib names its own
     """The directory of the path, walked to and opened for reading, and the last component's name.
 
     Raises `OSError` for what the kernel refuses, `SystemFault` for what we refuse.
     """
-    parts = [part for part in path.split("/") if part not in ("", ".")]
-    if not path.startswith("/") or not parts or ".." in parts or "\0" in path:
-        raise SystemFault(
-            f"Will not write to {path!r}", reason="not an absolute path without ..", errno=errno.EINVAL
-        )
-    walker = _Walker(path, removing)
-    try:
-        walker.descend(parts[:-1])
-        directory = os.open(".", _HOLDING, dir_fd=walker.here)
-    finally:
-        os.close(walker.here)
-    try:
-        yield directory, parts[-1]
-    finally:
-        os.close(directory)
+
+    __slots__ = ("_directory", "_path", "_removing")
+
+    def __init__(self, path: str, *, removing: bool = False) -> None:
+        self._path = path
+        self._removing = removing
+
+    def __enter__(self) -> tuple[int, str]:
+        path = self._path
+        parts = [part for part in path.split("/") if part not in ("", ".")]
+        if not path.startswith("/") or not parts or ".." in parts or "\0" in path:
+            raise SystemFault(
+                f"Will not write to {path!r}", reason="not an absolute path without ..", errno=errno.EINVAL
+            )
+        walker = _Walker(path, self._removing)
+        try:
+            walker.descend(parts[:-1])
+            self._directory = os.open(".", _HOLDING, dir_fd=walker.here)
+        finally:
+            os.close(walker.here)
+        return self._directory, parts[-1]
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._directory)
 
 
 class _Walker:
@@ -80,13 +87,15 @@ class _Walker:
                 continue
             os.close(self.here)
             self.here = below
-            self.way = os.path.normpath(f"{self.way}/{part}")
+            self.way = f"{self.way}/{part}" if part != ".." else os.path.dirname(self.way)
             self._check()
 
     def _check(self) -> None:
         if self.removing:
             return
         found = os.fstat(self.here)
+        if found.st_uid == 0 and not found.st_mode & _BY_OTHERS:
+            return  # the usual case, at every step of every way
         place = self.way or "/"
         if not trusted(found.st_uid):
             self._refuse(f"{place} is owned by {_user(found.st_uid)}", f"chown root: {quote(place)}")
