@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     import ssl
 
 
+_PARTING = 2.0  # seconds that the answer to QUIT may take; nothing depends on it
+
+
 @dataclass(frozen=True, slots=True)
 class MailServer:
     """Where mails are handed in, and how. `helo` is the name that we give ourselves; `timeout` seconds for a mail.
@@ -100,6 +103,7 @@ def _good_bye(client: smtplib.SMTP) -> None:
 
     try:
         if client.sock is not None:
+            client.sock.settimeout(_PARTING)
             client.quit()
     except (smtplib.SMTPException, OSError, ValueError):
         return  # what was to be said was said, or the failure that led here is the one to tell
