@@ -46,8 +46,9 @@ def plan(
     """
     waits: list[str] = []
     issues: list[Issue] = []
+    known = {lineage.name: lineage for lineage in seen.lineages}
     for spec in wanted.specs:
-        lineage = seen.lineage(spec.name)
+        lineage = known.get(spec.name)
         refused = {issuer for name, issuer in failed if name == spec.name} if failed else ()
         need = due(spec, lineage, issuers, now, insist=insist, failed=refused)
         if need.wait:
@@ -149,11 +150,12 @@ def _switch(lineage: Lineage, *, provisional: bool) -> Deploy:
 
 
 def merged(steps: Sequence[Deploy]) -> Deploy:
-    """Several switches that concern no service as one transaction."""
+    """Several deployments as one transaction."""
+    services = sorted({kind for step in steps for kind in step.services})
     return Deploy(
-        f"make {len(steps)} generations the current ones",
-        parents_first(tuple(put for step in steps for put in step.puts)),
-        (),
+        f"make {len(steps)} generations the current ones" + (", and prove it" if services else ""),
+        tuple(put for step in steps for put in step.puts),  # each in its own order
+        tuple(services),
         tuple(live for step in steps for live in step.generations),
     )
 

@@ -23,6 +23,7 @@ class Report:
     """What a run did and found. `exit_code` says it in one number (`mailseal.errors.ExitCode`).
 
     `done` tells it to a person, `events` to the history and to whoever is told of the run (`mailseal.runs`).
+    `lineages` are those that it looked at; of many it may have `passed_over` some that are as they were, by name.
     """
 
     done: tuple[str, ...] = ()
@@ -33,6 +34,7 @@ class Report:
     lineages: tuple[Lineage, ...] = ()
     verdict: Verdict | None = None
     events: tuple[Event, ...] = ()
+    passed_over: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> ExitCode:

@@ -34,6 +34,7 @@ from mailseal.system import System
 
 # Of the window: the looks are half of it apart, so the one after an instant in its first half is still inside.
 DRAWN_WITHIN = 0.5
+MOST_QUESTIONS = 500  # of one run
 _NEVER = "the certificate names no key of its issuer, or the CA has no renewal information"
 
 
@@ -57,12 +58,15 @@ class Suggestions:
         self._skew = skew
 
     def refresh(self, lineages: Sequence[Lineage]) -> None:
-        """Asks where something is missing or old; where nothing is, no request is sent."""
+        """Asks where something is missing or old; where nothing is, no request is sent.
+
+        Of many only the `MOST_QUESTIONS` that expire first: the others have their turn at the next run.
+        """
+        asked = [(lineage.target, lineage, kind) for lineage in lineages for kind in self._stale(lineage)]
+        asked.sort(key=lambda one: one[0].not_after if one[0] else self._system.clock.now())
         stale: dict[str, list[tuple[Lineage, KeyType]]] = {}
-        for lineage in lineages:
-            for kind in self._stale(lineage):
-                issuer = lineage.target.issuer if lineage.target else ""
-                stale.setdefault(issuer, []).append((lineage, kind))
+        for target, lineage, kind in asked[:MOST_QUESTIONS]:
+            stale.setdefault(target.issuer if target else "", []).append((lineage, kind))
         if stale:
             asyncio.run(self._refresh(stale))
 

@@ -18,6 +18,7 @@ What a generation's leaves say is kept in meta.json, so that looking (`status`,
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -171,6 +172,13 @@ class LineageStore:
         """The paths inside the generation itself, for checks before it is current."""
         base = f"{self.folder(generation.lineage)}/{generation.label}"
         return tuple(_key_files(f"{base}/{key_type}", key_type) for key_type, _ in generation.leaves)
+
+    def watched(self, name: str, number: int, key_types: Iterable[str]) -> list[str]:
+        """Every path at which a change of this generation, or of which one is current, shows."""
+        folder = self.folder(name)
+        base = f"{folder}/{number:04d}"
+        files = [f"{base}/{kind}/{file}.pem" for kind in key_types for file in _FILES]
+        return [folder, f"{base}/meta.json", *files, f"{self.root}/live/{name}"]
 
     def read_material(self, files: KeyFiles) -> tuple[Secret, bytes, bytes]:
         """Private key, leaf and chain as they stand on disk now."""

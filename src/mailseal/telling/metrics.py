@@ -50,10 +50,13 @@ def tell(system: System, config: Config, run: Run) -> tuple[Finding, ...]:
     if path is None:
         return ()
     metrics = [*of_run(run, of(run, load(system, config)))]
-    text = "".join(render(metric) for metric in metrics)
+    earlier = system.files.state(path, _READ).content.decode("utf-8", "replace")
+    passed = _passed_over(earlier, frozenset(run.report.passed_over))
+    text = "".join(
+        "".join((render(metric), *passed.get(metric.name, ()))) for metric in metrics if metric.samples
+    )
     told = {metric.name for metric in metrics if metric.samples}
-    state = system.files.state(path, _READ)
-    text += "".join(_kept(state.content.decode("utf-8", "replace"), told))
+    text += "".join(_kept(earlier, told))
     folder, _, name = path.rpartition("/")
     system.files.plant(folder or "/", [name], text.encode(), whole=True)
     return ()
@@ -173,6 +176,16 @@ def _renewal(lineage: Lineage) -> datetime:
     live = lineage.generation(lineage.current)
     assert live is not None
     return renewal_time(live, lineage.state.renewal_instant(live.fingerprints())).at
+
+
+def _passed_over(text: str, names: frozenset[str]) -> dict[str, list[str]]:
+    """The samples of an earlier file about lineages that are as they were, by metric."""
+    found: dict[str, list[str]] = {}
+    for line in text.splitlines() if names else ():
+        name, _, labels = line.partition('{lineage="')
+        if labels and labels.partition('"')[0] in names:
+            found.setdefault(name, []).append(f"{line}\n")
+    return found
 
 
 def _kept(text: str, told: set[str]) -> Iterator[str]:
