@@ -11,6 +11,9 @@ nothing: it costs only a look, and is tried at every run.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import timedelta
+
 import msgspec
 
 from mailseal.errors import ApplyFailed, BrokenBefore, KeyMaterialError, MailsealError, NotYetValid
@@ -21,9 +24,19 @@ from mailseal.system import System
 
 
 class Memory:
-    """The memory of the lineages on one machine; `default` is the one whose deployment configures the services."""
+    """The memory of the lineages on one machine; `default` is the one whose deployment configures the services.
 
-    def __init__(self, system: System, states: StateStore, default: str) -> None:
+    `lifetimes` tells how long (seconds) the live certificate of a lineage lives, to which pauses scale.
+    """
+
+    def __init__(
+        self,
+        system: System,
+        states: StateStore,
+        default: str,
+        lifetimes: Callable[[str], float | None] = lambda name: None,
+    ) -> None:
+        self._lifetimes = lifetimes
         self._system = system
         self._states = states
         self._default = default
@@ -33,9 +46,9 @@ class Memory:
         if isinstance(error, BrokenBefore) or not isinstance(error, ApplyFailed | KeyMaterialError):
             return
         if not step.generations and self._default:
-            self._states.save(self._default, self._held_up(self._states.load(self._default), error))
+            self._states.save(self._default, self._held_up(self._default, error))
         for name, number in step.generations:
-            self._states.save(name, self._rejected(self._states.load(name), number, error))
+            self._states.save(name, self._rejected(name, number, error))
 
     def damaged(self, name: str, number: int, reason: str) -> None:
         """The files of a generation are no longer what was issued; another takes its place at once."""
@@ -66,27 +79,31 @@ class Memory:
         state = self._states.load(name)
         self._states.save(name, msgspec.structs.replace(state, proven={number: now, **state.proven}))
 
-    def _rejected(self, state: LineageState, number: int, error: MailsealError) -> LineageState:
-        now = self._system.clock.now()
+    def _rejected(self, name: str, number: int, error: MailsealError) -> LineageState:
+        state, now = self._states.load(name), self._system.clock.now()
         unusable = isinstance(error, KeyMaterialError) and not isinstance(error, NotYetValid)
         known = state.rejection(number)
         attempts = known.attempts if known else 0
         if unusable:  # each is another generation; what counts is how many in a row
             attempts = max((r.attempts for r in state.rejected if r.unusable), default=0)
-        again = now + retry_after(attempts + 1, self._jitter())
+        # The first that is no use has another take its place at once; a row of them is somebody's doing.
+        pause = timedelta() if unusable and not attempts else self._pause(name, attempts + 1)
+        again = now + pause
         rejection = Rejection(number, now, error.reason or error.message, attempts + 1, again, unusable)
         others = [r for r in state.rejected if r.number != number]
         return msgspec.structs.replace(state, rejected=[*others, rejection])
 
-    def _held_up(self, state: LineageState, error: MailsealError) -> LineageState:
-        now = self._system.clock.now()
+    def _held_up(self, name: str, error: MailsealError) -> LineageState:
+        state, now = self._states.load(name), self._system.clock.now()
         attempts = state.deployment.attempts + 1 if state.deployment else 1
-        again = now + retry_after(attempts, self._jitter())
+        again = now + self._pause(name, attempts)
         failure = Failure(attempts, now, error.reason or error.message, again)
         return msgspec.structs.replace(state, deployment=failure)
 
-    def _jitter(self) -> float:
-        return self._system.random.uniform(0.0, 1.0)
+    def _pause(self, name: str, attempts: int) -> timedelta:
+        seconds = self._lifetimes(name)
+        life = timedelta(seconds=seconds) if seconds is not None else None
+        return retry_after(attempts, self._system.random.uniform(0.0, 1.0), life)
 
 
 def _accepted(state: LineageState, number: int) -> LineageState:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from mailseal import config as configuration
 from mailseal import services
 from mailseal.chains import TrustAnchors
+from mailseal.diary import Diary
 from mailseal.errors import ExitCode, NetworkFault
 from mailseal.model import Finding, KeyType
 from mailseal.reconcile import Reconciler
@@ -79,11 +81,12 @@ class World(Stand):
         )
         return configuration.Config(acme=acme, certificate=config.certificate)
 
-    def reconciler(self) -> Reconciler:
-        made = super().reconciler()
+    def reconciler(self, diary: Diary | None = None) -> Reconciler:
+        made = super().reconciler(diary)
         roots = "".join(ca.state.pki.root_pem() for ca in (self.ca, self.second)).encode()
         anchors = TrustAnchors("the CAs' roots", roots)
-        made._anchors = made._issuing._anchors = anchors
+        made._issuing._anchors = anchors
+        made._deploying._tools = replace(made._deploying._tools, anchors=anchors)
         return made
 
     def goes_down(self, answer: NetworkFault | HttpResponse | None = None) -> None:
@@ -465,7 +468,7 @@ def test_a_predecessor_that_was_replaced_already_is_left_out(world: World) -> No
 def test_what_was_issued_is_deployed_by_the_next_run_and_not_bought_again(world: World) -> None:
     world.later(days=61)
     reconciler = world.reconciler()
-    reconciler._deploy = lambda *args, **kwargs: False  # type: ignore[method-assign]
+    reconciler._deploying.one = lambda *args, **kwargs: False  # type: ignore[method-assign]
     reconciler.run(insist=False)
     assert world.serves == 1 and world.reconciler().store.numbers("mail") == (1, 2)
     orders = len(world.ca.state.orders)
@@ -511,3 +514,27 @@ def test_a_certificate_that_fails_stops_no_other(world: World) -> None:
     assert [store.current_number(name) for name in ("mail", "webmail", "other")] == [2, 1, 2]
     assert report.exit_code is ExitCode.FAILED and world.serves == 2
     assert f"{ROOT}/lineages/webmail/0001" in world.machine.tree()
+
+
+def test_generations_that_are_refused_one_after_the_other_are_not_bought_for_ever(world: World) -> None:
+    world.later(days=61)
+    stranger = FakeCa(MemorySystem(world.machine).clock, seed=9).state.pki.root_pem().encode()
+
+    def run() -> Report:
+        reconciler = world.reconciler()
+        anchors = TrustAnchors(
+            "a stranger's roots", stranger
+        )  # what vetting goes by; the order is checked before
+        reconciler._deploying._tools = replace(reconciler._deploying._tools, anchors=anchors)
+        return reconciler.run(insist=False)
+
+    report = run()
+    assert [one.generation is not None for one in report.issued] == [True, True] and world.serves == 1
+    (error,) = report.errors
+    assert error.message == "Generation 0003 of 'mail' must not go live" and error.next_command
+    assert codes(report) == ["generation-refused"]
+    report = run()
+    assert not report.issued and "refused" in report.waits[0]
+    world.later(minutes=2)
+    assert len(run().issued) <= 2
+    assert not run().issued, "the pause grows"

@@ -40,6 +40,10 @@ WORK = {
         "The CA of `[acme]` has failed for half of the life that was left to the certificate, or for an hour where none "
         "served. At the next renewal it is asked first again.",
     ),
+    "generation-refused": About(
+        "A generation was refused, since its files are not what was issued",
+        "They were changed between the order and the switch. It never goes live; another was ordered in its place.",
+    ),
     "interrupted-run": About(
         "An earlier run was interrupted",
         "It was finished, or taken back, as the finding says; see the log for why.",
