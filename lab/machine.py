@@ -106,6 +106,19 @@ class Machine(Box):
         self._wait_gone(timeout)
         self.stop()
 
+    def turn_off(self, timeout: float = 60) -> None:
+        """An orderly shutdown; what was written stays for `turn_on`."""
+        self.run(["systemctl", "poweroff"], check=False)
+        self._wait_gone(timeout)
+
+    def turn_on(self) -> None:
+        """Boots it again from the root that it had when it was turned off; returns when booted."""
+        assert self._supervisor.stdin is not None
+        self._supervisor.stdin.write(b"\n")
+        self._supervisor.stdin.flush()
+        self._find_leader()
+        self._wait_booted()
+
     def reboot(self) -> None:
         """Down in order and up again, with everything that was written; returns when booted."""
         self.run(["systemctl", "reboot"], check=False)
@@ -163,6 +176,7 @@ def _nspawn(root: Path, hostname: str) -> list[str]:
         *("systemd-nspawn", "--boot", "--quiet", f"--directory={root}"),
         *(f"--machine=lab-{uuid.uuid4().hex[:10]}", f"--hostname={hostname}"),
         *("--register=no", "--keep-unit", "--network-namespace-path=/proc/self/ns/net"),
+        "--capability=CAP_NET_ADMIN",  # which a machine has, and nspawn leaves out beside a network of ours
         *("--console=read-only", "--resolv-conf=off", "--timezone=off", "--link-journal=no", "--settings=no"),
         f"--bind-ro={CHECKOUT}:/src/mailseal",
     ]

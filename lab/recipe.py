@@ -30,7 +30,7 @@ HOSTNAME = "mail.example.test"
 USER, PASSWORD = "alice", "wonderland"
 
 PACKAGES = (
-    *("systemd", "systemd-sysv", "iproute2", "iputils-ping", "procps", "strace", "less"),
+    *("systemd", "systemd-sysv", "dbus", "cron", "iproute2", "iputils-ping", "procps", "strace", "less"),
     *(
         "python3",
         "python3-venv",

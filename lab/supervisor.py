@@ -7,9 +7,10 @@ share them, and the systemd of one would count, and kill, the processes of the
 other (cgroups(7)). So every boot gets a control group of its own, NAME and a number,
 in the unified hierarchy and in systemd's own of cgroup v1, whichever are mounted.
 
-nspawn ends with 133 to say that the machine wants to boot again. The end of
-stdin is the order to exit, and with this process, PID 1 of its namespace, goes
-everything below.
+nspawn ends with 133 to say that the machine wants to boot again. One that ended
+otherwise stays off until a line on stdin orders it to boot, from the same root.
+The end of stdin is the order to exit, and with this process, PID 1 of its
+namespace, goes everything below.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def _removed(group: Path) -> bool:
     return True
 
 
-def _boot(name: str, command: list[str]) -> None:
+def _boot(name: str, command: list[str], ordered: threading.Semaphore) -> None:
     number = 0
     while True:
         number += 1
@@ -79,11 +80,13 @@ def _boot(name: str, command: list[str]) -> None:
         enter = 'for group; do shift; [ "$group" != -- ] || break; echo $$ >"$group/cgroup.procs"; done; exec "$@"'
         argv = ["sh", "-c", enter, "sh", *(str(group) for group in groups), "--", *command]
         ended = subprocess.run(argv, stdin=subprocess.DEVNULL, check=False).returncode
-        if ended != BOOT_AGAIN:
-            return
         sweep(f"{name}-{number}", 2)
+        if ended != BOOT_AGAIN:
+            ordered.acquire()
 
 
 if __name__ == "__main__":
-    threading.Thread(target=_boot, args=(sys.argv[1], sys.argv[2:]), daemon=True).start()
-    sys.stdin.read()
+    orders = threading.Semaphore(0)
+    threading.Thread(target=_boot, args=(sys.argv[1], sys.argv[2:], orders), daemon=True).start()
+    for _ in sys.stdin:
+        orders.release()
