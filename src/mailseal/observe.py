@@ -39,7 +39,7 @@ class Lineage:
     `target` is the generation that should be live: the newest that nothing is
     held against, else the current one; None while there is none. `switch` are
     the puts that make it so (`current`, and the links of live/); none when it
-    is.
+    is. `folders` are those below which its files are read.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Lineage:
     state: LineageState
     target: Generation | None = None
     switch: tuple[Put, ...] = ()
+    folders: tuple[str, ...] = ()
 
     def generation(self, number: int | None) -> Generation | None:
         return next((g for g in self.generations if g.number == number), None)
@@ -70,6 +71,11 @@ class ServiceView:
     @property
     def kind(self) -> str:
         return self.adapter.kind
+
+    def names(self, folders: tuple[str, ...]) -> bool:
+        """Whether its configuration names a file below one of these folders."""
+        paths = {path for one in self.facts.configured for path in (one.cert_file, one.key_file)}
+        return any(path.startswith(f"{folder}/") for path in paths for folder in folders)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +112,8 @@ def observe_lineage(
     if chosen is not None:
         wishes = (store.current_wish(chosen), *store.live_wishes(spec.name, key_types(spec, chosen)[0]))
         switch = differences(wishes, {wish.path: system.files.state(wish.path) for wish in wishes})
-    return Lineage(spec.name, tuple(found), current, state, chosen, switch)
+    folders = (store.folder(spec.name), store.live_folder(spec.name))
+    return Lineage(spec.name, tuple(found), current, state, chosen, switch, folders)
 
 
 def observe(

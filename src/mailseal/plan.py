@@ -7,8 +7,8 @@ will do as provisional:
    path is served first (a transaction of its own);
 2. the orders;
 3. the deployment: files, links, `current`, in one transaction, proven; after
-   it `current` of every other lineage, each by itself, so that none holds up
-   another.
+   it `current` of every other lineage, each a step of its own, so that none holds
+   up another.
 
 Nothing is planned for what must wait: a failure's backoff, a rejected
 generation's, a renewal's time. `Plan.waits` says until when.
@@ -74,7 +74,7 @@ def plan(
         deployment = None
         waits.append(pause)
     others = [
-        _switch(lineage, provisional=lineage.name in pending)
+        _switch(lineage, seen, provisional=lineage.name in pending)
         for lineage in seen.lineages
         if lineage.switch and (wanted.default is None or lineage.name != wanted.default.name)
     ]
@@ -142,11 +142,16 @@ def _deployment(spec: CertificateSpec, seen: Observed, *, provisional: bool) -> 
     )
 
 
-def _switch(lineage: Lineage, *, provisional: bool) -> Deploy:
-    """The files of a lineage that no service serves by mailseal's doing: whoever reads them does so by live/."""
+def _switch(lineage: Lineage, seen: Observed, *, provisional: bool) -> Deploy:
+    """A lineage that no service serves by mailseal's doing.
+
+    Whoever reads its files does so by live/; a service whose own configuration names one of them is reloaded.
+    """
     label = lineage.target.label if lineage.target else ""
     purpose = f"make generation {label} of {lineage.name!r} the current one"
-    return Deploy(purpose, parents_first(lineage.switch), (), _going_live(lineage), provisional)
+    live = _going_live(lineage)
+    services = {view.kind for view in seen.services if live and view.names(lineage.folders)}
+    return Deploy(purpose, parents_first(lineage.switch), tuple(sorted(services)), live, provisional)
 
 
 def merged(steps: Sequence[Deploy]) -> Deploy:

@@ -16,7 +16,9 @@ from mailseal.errors import ExitCode, NetworkFault
 from mailseal.model import Finding, KeyType
 from mailseal.reconcile import Reconciler
 from mailseal.report import Report
+from mailseal.services.base import ConfiguredCertificate
 from mailseal.system.http import HttpResponse
+from tests.support.daemon import CONF
 from tests.support.fake_ca import FakeCa, Question, Rules, respond
 from tests.support.fake_jws import Refused
 from tests.support.memory import MemorySystem
@@ -538,3 +540,47 @@ def test_generations_that_are_refused_one_after_the_other_are_not_bought_for_eve
     world.later(minutes=2)
     assert len(run().issued) <= 2
     assert not run().issued, "the pause grows"
+
+
+@pytest.fixture
+def named(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A second lineage, whose files the daemon's own configuration names."""
+    world.tables["other"] = ((KeyType.ECDSA_P256,), ("other.example.org",))
+    world.apply()
+    world.renew()
+    files = [f"{ROOT}/live/other/{name}.pem" for name in ("fullchain", "privkey")]
+    monkeypatch.setattr(Adapter, "configured", (ConfiguredCertificate("file", f"{CONF}:2", *files),))
+    return world
+
+
+def test_a_service_whose_own_configuration_names_a_lineage_takes_up_its_renewals(named: World) -> None:
+    named.tables["other"] = ((KeyType.ECDSA_P256,), ("other.example.org", "webmail.example.org"))
+    reloads = named.daemon.reloads
+    report = named.renew()
+    assert named.reconciler().store.current_number("other") == 2 and named.serves == 1
+    assert named.daemon.reloads == reloads + 1 and not report.errors
+    assert not named.renew().done and named.daemon.reloads == reloads + 1
+
+
+def test_all_that_one_service_serves_costs_one_reload(named: World) -> None:
+    reloads = named.daemon.reloads
+    named.later(days=63)
+    report = named.renew()
+    store = named.reconciler().store
+    assert [store.current_number(name) for name in ("mail", "other")] == [2, 2]
+    assert named.daemon.reloads == reloads + 1 and not report.errors
+    assert 2 in named.state("mail").proven
+
+
+def test_what_cannot_go_live_together_goes_alone(named: World) -> None:
+    named.later(days=63)
+    checks = iter([0, 1, 1, 1])
+    named.machine.programs.on("daemonctl", "check")(lambda system, argv, stdin: next(checks, 0))
+    named.renew()  # both are issued, and neither deployed
+    key = f"{ROOT}/lineages/other/0002/ecdsa-p256/privkey.pem"
+    assert named.reconciler().store.current_number("other") == 1
+    named.machine.put(key, named.machine.tree(ROOT)[key].content, mode=0o644)
+    report = named.renew()
+    store = named.reconciler().store
+    assert store.current_number("mail") == 2 and named.serves == 2
+    assert codes(report) == ["generation-refused"] and store.current_number("other") == 3

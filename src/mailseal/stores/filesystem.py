@@ -111,6 +111,9 @@ class LineageStore:
     def folder(self, name: str) -> str:
         return f"{self.root}/lineages/{name}"
 
+    def live_folder(self, name: str) -> str:
+        return f"{self.root}/live/{name}"
+
     def numbers(self, name: str) -> tuple[int, ...]:
         """The generations of a lineage, the oldest first."""
         found = (entry for entry in self._files.listdir(self.folder(name)) if _NUMBER.fullmatch(entry))
@@ -219,7 +222,7 @@ class LineageStore:
 
     def live_wishes(self, name: str, key_type: KeyType) -> tuple[Wish, ...]:
         """certbot's file names for root's own readers; links through `current`, so they never need moving."""
-        folder = f"{self.root}/live/{name}"
+        folder = self.live_folder(name)
         links = tuple(
             LinkWish(f"{folder}/{file}.pem", f"../../lineages/{name}/current/{key_type}/{file}.pem")
             for file in ("privkey", "cert", "chain", "fullchain")
