@@ -27,7 +27,7 @@ from mailseal.chains import TrustAnchors
 from mailseal.challenges.base import Solver
 from mailseal.challenges.fetch import Ports
 from mailseal.challenges.names import name_findings
-from mailseal.challenges.preflight import Looked, preflight, require
+from mailseal.challenges.preflight import Looked, Standpoint, preflight, require
 from mailseal.config.acme import Authority
 from mailseal.config.schema import Config
 from mailseal.daemons import Say
@@ -120,7 +120,7 @@ class Issuing:
             book = LimitBook(self._system.files, folder(self._store.root, authority.directory_url))
             issuer = AcmeIssuer(self._system, self._store, client, solver, self._anchors)
             dns = self._system.dns(self._config.dns.nameservers)
-            desk = _Desk(authority, issuer, solver, dns, book)
+            desk = _Desk(authority, issuer, solver, dns, book, Standpoint.of(self._system))
             places = asyncio.Semaphore(self._config.acme.orders_at_once)
             return list(await asyncio.gather(*(self._one(step, desk, places) for step in steps)))
         except MailsealError as error:
@@ -143,7 +143,12 @@ class Issuing:
             web = self._config.services.apache
             ports = Ports(web.http_port, web.https_port)
             looked = await preflight(
-                self._system, desk.solver, step.spec.identifiers, dns=desk.dns, ports=ports
+                self._system,
+                desk.solver,
+                step.spec.identifiers,
+                dns=desk.dns,
+                standpoint=desk.standpoint,
+                ports=ports,
             )
             require(looked)
             await self._tried_out(step.spec, desk)
@@ -251,6 +256,7 @@ class _Desk:
     solver: Solver
     dns: Dns
     book: LimitBook
+    standpoint: Standpoint
 
 
 def _as_asked_of(authority: Authority, step: Issue) -> CertificateSpec:

@@ -51,12 +51,26 @@ class Looked:
         return tuple(result for result in self.results if result.reach is Reach.UNKNOWN)
 
 
+@dataclass(frozen=True, slots=True)
+class Standpoint:
+    """Where this machine stands in its network: its own addresses, and the router that leads out (None: unknown)."""
+
+    own: frozenset[str]
+    gateway: str | None
+
+    @classmethod
+    def of(cls, system: System) -> Standpoint:
+        """As the kernel tells it now; a run that looks at many names asks once."""
+        return cls(frozenset(system.network.own_addresses()), default_gateway(system.files))
+
+
 async def preflight(
     system: System,
     solver: Solver,
     identifiers: Iterable[Identifier],
     *,
     dns: Dns | None = None,
+    standpoint: Standpoint | None = None,
     ports: Ports = Ports(),
     timeout: float = TIMEOUT,
 ) -> Looked:
@@ -68,7 +82,9 @@ async def preflight(
     names = tuple(sorted(set(identifiers)))
     token = f"mailseal-{system.random.token(16)}"
     answer = f"{token}.{system.random.token(16)}"
-    look = _Look(system, dns or system.dns(), token, checked_answer(token, answer), ports, timeout)
+    expected = checked_answer(token, answer)
+    standpoint = standpoint or Standpoint.of(system)
+    look = _Look(system, dns or system.dns(), standpoint, token, expected, ports, timeout)
     presented: list[Identifier] = []
     try:
         for name in names:
@@ -87,12 +103,19 @@ async def preflight(
 
 class _Look:
     def __init__(
-        self, system: System, dns: Dns, token: str, expected: bytes, ports: Ports, timeout: float
+        self,
+        system: System,
+        dns: Dns,
+        standpoint: Standpoint,
+        token: str,
+        expected: bytes,
+        ports: Ports,
+        timeout: float,
     ) -> None:
         self._network = system.network
         self._clock = system.clock
-        self._gateway = default_gateway(system.files)
-        self._own = frozenset(system.network.own_addresses())
+        self._gateway = standpoint.gateway
+        self._own = standpoint.own
         self._dns = dns
         self._path = path_of(token)
         self._expected = expected
