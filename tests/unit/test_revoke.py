@@ -7,6 +7,7 @@ import json
 import pytest
 
 from mailseal import services
+from mailseal.chains import TrustAnchors
 from mailseal.errors import ExitCode, IssueError, KeyMaterialError, NetworkFault, UsageError
 from mailseal.model import KeyType
 from mailseal.report import Report
@@ -200,8 +201,9 @@ def test_a_compromised_key_is_never_used_again(served: Stand) -> None:
             if path.endswith("meta.json"):
                 content = json.dumps({**json.loads(content), "number": 3}).encode()
             served.machine.put(other, content.decode(), mode=0o600)
+    anchors = TrustAnchors("the fake CA's roots", served.ca.state.pki.root_pem().encode())
     with pytest.raises(KeyMaterialError, match="marked compromised"):
-        vet(MemorySystem(served.machine), working.store, working.store.load("mail", 3), working._anchors)
+        vet(MemorySystem(served.machine), working.store, working.store.load("mail", 3), anchors)
     report = served.apply()
     assert served.serves != 3 and report.exit_code is not ExitCode.OK
     served.apply()

@@ -26,8 +26,8 @@ REASONS = ("unspecified", "keyCompromise", "affiliationChanged", "superseded", "
     "--reason",
     type=click.Choice(REASONS, case_sensitive=False),
     default="superseded",
-    show_default=True,
-    help="Why, as RFC 5280 spells it.",
+    metavar="REASON",
+    help=f"Why, as RFC 5280 spells it: {', '.join(REASONS)} (else superseded).",
 )
 @click.option("--generation", type=click.IntRange(min=1), help="Which one (else the live one).")
 @click.option("--even-if-served", "forced", is_flag=True, help="Also if nothing can take its place.")
