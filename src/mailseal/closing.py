@@ -18,11 +18,11 @@ from mailseal.journal import Journal
 from mailseal.judge.verdict import Verdict
 from mailseal.observe import Lineage, instances
 from mailseal.pruning import Pruning
-from mailseal.report import Tally
 from mailseal.revoking import Revoking, Settled, revoked_but_live
 from mailseal.stores.filesystem import LineageStore
 from mailseal.stores.state import StateStore
 from mailseal.system import System
+from mailseal.tally import Tally
 
 
 class Closing:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from mailseal.desired import Desired
 from mailseal.errors import ExitCode, MailsealError
 from mailseal.history import Event
 from mailseal.issuing import Issued
-from mailseal.journal import Record
 from mailseal.judge.verdict import Verdict
 from mailseal.model import Finding, Severity
 from mailseal.observe import Lineage, ServiceView, instances
@@ -44,21 +43,6 @@ class Report:
         if any(finding.severity >= Severity.WARNING for finding in self.findings):
             return ExitCode.FINDINGS
         return ExitCode.WAITING if self.waits else ExitCode.OK
-
-
-@dataclass(slots=True)
-class Tally:
-    """A report that is being gathered; `only` names the one lineage that the run is about."""
-
-    done: list[str] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
-    errors: list[MailsealError] = field(default_factory=list)
-    waits: list[str] = field(default_factory=list)
-    issued: list[Issued] = field(default_factory=list)
-    challenge_records: list[Record] = field(default_factory=list)
-    services: tuple[ServiceView, ...] = ()
-    verdict: Verdict | None = None
-    only: str = ""
 
 
 def of_services(

@@ -26,10 +26,11 @@ from dataclasses import dataclass, replace
 from mailseal.errors import UNCHANGED, IssueError, MailsealError, UsageError
 from mailseal.model import Generation
 from mailseal.reconcile import Reconciler
-from mailseal.report import Report, Tally
+from mailseal.report import Report
 from mailseal.revoking import KEY_COMPROMISE, Revoking, word
 from mailseal.stores.revocations import Revocation
 from mailseal.system import System
+from mailseal.tally import Tally
 
 FORCED = "--even-if-served"
 
