@@ -16,9 +16,9 @@ which it is ended with everything that it started, and what it prints is kept
 within bounds: the log has it, a failure's finding its last lines.
 
 Where mailseal itself runs in its own unit of systemd, whose sandbox is not
-made for other programs, a hook runs in a transient unit (systemd-run(1)), else
-as a child. A child that makes a session of its own outlives the time limit; in
-a unit nothing does.
+made for other programs, a hook runs in a unit beside it (`mailseal.transient`),
+else as a child. A child that makes a session of its own outlives the time
+limit; in a unit nothing does.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from typing import Literal
 
 import msgspec
 
+from mailseal import transient
 from mailseal.config.telling import Hooks
 from mailseal.errors import CommandTimeout, MailsealError
 from mailseal.model import Finding, Severity
@@ -47,9 +48,6 @@ _MOST_LINES = 200
 _MOST_SAID = 1_000
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _LEFTOVER = re.compile(r"\..*|.*~|.*\.(dpkg|ucf)-[a-z]+")
-_OUR_UNIT = re.compile(r"/mailseal[A-Za-z0-9_@.-]*\.service$", re.M)
-_BUS = "/run/dbus/system_bus_socket"
-_STOP = 5  # seconds that systemd gives a hook between SIGTERM and SIGKILL
 _MOST_LINKS = 40
 
 
@@ -214,9 +212,9 @@ def _run(
 ) -> Finding | None:
     """Runs one; a finding where it failed."""
     log.info("hook %s the change: %s", when, join(argv))
-    began = system.clock.monotonic()
     try:
-        done = _in_place(system, argv, hooks.timeout, content, environment)
+        run = transient.run if transient.in_own_unit(system) else _as_child
+        done = run(system, argv, timeout=hooks.timeout, stdin=content, env=environment)
     except CommandTimeout as error:
         return _failed(argv, f"it did not end within {hooks.timeout:g} s and was ended", error.reason)
     except MailsealError as error:
@@ -225,56 +223,14 @@ def _run(
         log.info("%s: %s", argv[0].rpartition("/")[2], line)
     if done.ok:
         return None
-    if (
-        system.clock.monotonic() - began >= hooks.timeout
-    ):  # ended by systemd, which does not tell by the status
-        return _failed(argv, f"it did not end within {hooks.timeout:g} s and was ended", done.said)
     ended = f"ended by signal {-done.status}" if done.status < 0 else f"ended with status {done.status}"
     return _failed(argv, f"it {'was ' if done.status < 0 else ''}{ended}", done.said)
 
 
-def _in_place(
-    system: System, argv: Sequence[str], timeout: float, content: bytes, environment: Mapping[str, str]
+def _as_child(
+    system: System, argv: Sequence[str], *, timeout: float, stdin: bytes, env: Mapping[str, str]
 ) -> Completed:
-    """Runs it as a child, or in a unit of its own where we are in one."""
-    if not _in_our_unit(system):
-        return system.processes.run(argv, timeout=timeout, stdin=content, env=environment)
-    unit = f"mailseal-hook-{system.random.token(6)}.service"
-    wrapped = [
-        "systemd-run",
-        "--quiet",
-        "--pipe",
-        "--wait",
-        "--collect",
-        f"--unit={unit}",
-        f"--description=mailseal hook {argv[0]}",
-        "--service-type=exec",
-        f"--property=RuntimeMaxSec={timeout:g}",
-        f"--property=TimeoutStopSec={_STOP}",
-        *(f"--setenv={name}={value}" for name, value in environment.items()),
-        "--",
-        *argv,
-    ]
-    ended = False
-    try:
-        # systemd keeps the limit; ours is for a systemd that does not answer.
-        done = system.processes.run(wrapped, timeout=timeout + _STOP + 20, stdin=content)
-        ended = True
-        return done
-    finally:
-        if not ended:
-            system.processes.run(["systemctl", "stop", "--no-block", unit], timeout=10)
-
-
-def _in_our_unit(system: System) -> bool:
-    """Whether we run in a unit of mailseal's own, and systemd can be asked for another (it needs D-Bus for that)."""
-    if system.files.stat("/run/systemd/system") is None or system.files.stat(_BUS) is None:
-        return False
-    try:
-        cgroup = system.files.read("/proc/self/cgroup", 65_536).decode("utf-8", "replace")
-    except MailsealError:
-        return False
-    return _OUR_UNIT.search(cgroup) is not None and system.processes.which("systemd-run") is not None
+    return system.processes.run(argv, timeout=timeout, stdin=stdin, env=env)
 
 
 def _fitting(words: Sequence[str]) -> str:

@@ -285,40 +285,93 @@ def test_a_hook_may_ask_for_the_status_meanwhile(stand: Stand) -> None:
 # Under systemd.
 
 
+Properties = dict[str, str]
+
+
 def _in_unit(machine: Machine, unit: str = "mailseal.service") -> None:
     machine.put_directory("/run/systemd/system")
-    machine.put("/run/dbus/system_bus_socket", "")
-    machine.put("/proc/self/cgroup", f"0::/system.slice/{unit}\n")
-    machine.put("/usr/bin/systemd-run", "", mode=0o755)
-    machine.programs.on("systemd-run")(lambda system, argv, stdin: said(argv, stdout="from the unit\n"))
+    machine.put("/proc/self/cgroup", f"8:pids:/\n0::/system.slice/{unit}\n")
+    for program in ("systemd-run", "systemctl", "journalctl"):
+        machine.put(f"/usr/bin/{program}", "", mode=0o755)
+
+
+def _ends(machine: Machine, state: Properties | None, words: str = "") -> list[str]:
+    """systemd runs what it is asked to, which ends in this state (None: well); the list gets what it was given."""
+    given: list[str] = []
+
+    def runs(system: MemorySystem, argv: tuple[str, ...], stdin: bytes) -> int:
+        path = next(word.partition("file:")[2] for word in argv if "StandardInput" in word)
+        found = system.files.state(path)
+        assert (found.mode, found.uid) == (0o600, 0)
+        given.append(found.content.decode())
+        return 0 if state is None else 1
+
+    machine.programs.on("systemd-run")(runs)
+    told = {"LoadState": "loaded", **(state or {})}
+    machine.programs.says("systemctl", "show", stdout="".join(f"{k}={v}\n" for k, v in told.items()))
+    machine.programs.says("systemctl", "reset-failed")
+    machine.programs.says("systemctl", "stop")
+    machine.programs.says("journalctl", stdout=words)
+    return given
 
 
 def test_in_our_unit_a_hook_gets_a_unit_of_its_own() -> None:
     machine = Machine()
     _in_unit(machine)
+    given = _ends(machine, None)
     path = hook(machine, "after.d/x")
     assert run_all(MemorySystem(machine), Hooks(timeout=9), lambda: TOLD, "after").findings == ()
     (done,) = machine.programs.ran
     assert done.argv[0] == "systemd-run" and done.argv[-2:] == ("--", path)
-    assert "--property=RuntimeMaxSec=9" in done.argv and "--setenv=MAILSEAL_EVENT=after" in done.argv
-    assert {"--pipe", "--wait", "--collect"} <= set(done.argv) and json.loads(done.stdin)["event"] == "after"
+    assert "--property=TimeoutStartSec=9" in done.argv and "--setenv=MAILSEAL_EVENT=after" in done.argv
+    assert json.loads(given[0])["event"] == "after"
+    assert not [name for name in machine.tree("/run") if name.endswith(".input")]
+
+
+@pytest.mark.parametrize(
+    ("state", "seen"),
+    [
+        (
+            {"Result": "exit-code", "ExecMainCode": "1", "ExecMainStatus": "3"},
+            "it ended with status 3: no tea",
+        ),
+        (
+            {"Result": "signal", "ExecMainCode": "2", "ExecMainStatus": "9"},
+            "it was ended by signal 9: no tea",
+        ),
+        (
+            {"Result": "timeout", "ExecMainCode": "2", "ExecMainStatus": "15"},
+            "it did not end within 9 s and was ended: no tea",
+        ),
+        ({"LoadState": "not-found"}, f"Cannot run {HOOKS}/after.d/x"),
+    ],
+)
+def test_how_it_ended_there(state: Properties, seen: str) -> None:
+    machine = Machine()
+    _in_unit(machine)
+    _ends(machine, state, "no tea\n")
+    hook(machine, "after.d/x")
+    (found,) = run_all(MemorySystem(machine), Hooks(timeout=9), lambda: TOLD, "after").findings
+    assert (found.code, found.seen) == ("hook-failed", seen)
+    forgotten = [argv for argv in machine.programs.argvs() if argv[1] == "reset-failed"]
+    assert len(forgotten) == (state.get("LoadState") is None), "no failed unit stays behind"
 
 
 def test_a_unit_that_does_not_come_back_is_stopped() -> None:
     machine = Machine()
     _in_unit(machine)
+    _ends(machine, None)
     hook(machine, "after.d/x")
 
     def hangs(system: MemorySystem, argv: tuple[str, ...], stdin: bytes) -> int:
         raise Hangs
 
     machine.programs.on("systemd-run")(hangs)
-    machine.programs.says("systemctl", "stop")
-    machine.put("/usr/bin/systemctl", "", mode=0o755)
     found = run_all(MemorySystem(machine), Hooks(timeout=9), lambda: TOLD, "after")
     assert [finding.code for finding in found.findings] == ["hook-failed"]
     unit = next(word for word in machine.programs.ran[0].argv if word.startswith("--unit="))
     assert machine.programs.argvs()[1] == ("systemctl", "stop", "--no-block", unit.removeprefix("--unit="))
+    assert not [name for name in machine.tree("/run") if name.endswith(".input")]
 
 
 @pytest.mark.parametrize("unit", ["ssh.service", "cron.service", "my-mailseal.service"])
