@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import msgspec
 
@@ -16,13 +15,14 @@ ReadTable = Callable[[object, Place, str, type[msgspec.Struct]], Reading]
 _HEAD = "[[acme.fallback]]"
 
 
-def fallbacks(document: dict[str, Any], read: ReadTable) -> list[Reading]:
-    """Takes the fallback CAs out of a document, so that [acme] holds single keys; `read` tells a table's faults."""
-    acme = document.get("acme")
-    if not isinstance(acme, dict) or "fallback" not in acme:
-        return []
-    entries = acme["fallback"]
-    document["acme"] = {name: value for name, value in acme.items() if name != "fallback"}
+def own(acme: object) -> object:
+    """[acme] without the tables below it: its single keys."""
+    return {name: one for name, one in acme.items() if name != "fallback"} if isinstance(acme, dict) else acme
+
+
+def fallbacks(acme: object, read: ReadTable) -> list[Reading]:
+    """The fallback CAs below [acme]; `read` reads one table, and tells its faults itself."""
+    entries = acme.get("fallback", []) if isinstance(acme, dict) else []
     many = entries if isinstance(entries, list) else [entries]
     return [read(one, ("acme", "fallback", index), _HEAD, Fallback) for index, one in enumerate(many)]
 
@@ -36,7 +36,7 @@ def check(acme: Reading, others: list[Reading]) -> Iterator[Fault]:
             yield one.fault("directory", f"is that of {seen[_url(directory)]} too", "Name another CA")
         elif directory is not None:
             seen[_url(directory)] = "another [[acme.fallback]]"
-        if not one.values.get("agree_to_terms"):
+        if one.values and not one.values.get("agree_to_terms"):
             wrong = "is not true: on the day when this CA is needed nobody is there to agree to its terms"
             yield one.fault("agree_to_terms", wrong, "Read its terms, then write agree_to_terms = true")
         if bool(one.values.get("eab_key_id")) != bool(one.values.get("eab_hmac_file")):

@@ -183,8 +183,8 @@ class _Reader:
         for name in self.document:
             if name not in _TOP:
                 self._unknown_table(name)
-        fallbacks = authorities.fallbacks(self.document, self._reading)
         readings = {name: self._table(name, (name,), struct) for name, struct in TABLES.items()}
+        fallbacks = authorities.fallbacks(self.document.get("acme"), self._reading)
         certificates = self._certificates()
         services = self._services()
         notify = nested.notify(self.document.get("notify", {}), self._reading, self.lines)
@@ -238,7 +238,8 @@ class _Reader:
         }
 
     def _table(self, name: str, place: Place, struct: type[msgspec.Struct]) -> Reading:
-        return self._reading(self.document.get(name, {}), place, f"[{name}]", struct)
+        raw = self.document.get(name, {})
+        return self._reading(authorities.own(raw) if name == "acme" else raw, place, f"[{name}]", struct)
 
     def _reading(self, raw: object, place: Place, label: str, struct: type[msgspec.Struct]) -> Reading:
         reading = Reading(label, place, {}, {}, self.lines)

@@ -120,6 +120,29 @@ def test_a_hundred_names_and_not_one_more() -> None:
     assert "1 to 100" in fault
 
 
+SECOND = '[[acme.fallback]]\ndirectory = "https://b.example/d"\nagree_to_terms = true\n'
+
+
+def test_other_cas_stand_below_the_first() -> None:
+    second = SECOND + 'profile = "short"\nca_file = "/etc/b.pem"\n'
+    acme = load('[acme]\ncontact = ["a@b.example"]\n' + second + with_identifiers('"x.example"')).acme
+    assert acme.issuers == (LETSENCRYPT, "https://b.example/d")
+    assert [one.contact for one in acme.authorities] == [("a@b.example",)] * 2
+    other = acme.authority("https://b.example/d")
+    assert other is not None and (other.profile, other.ca_file) == ("short", "/etc/b.pem")
+    assert acme.authority("") is acme and acme.authority("https://c.example/d") is None
+
+
+def test_staging_is_known_or_told() -> None:
+    acme = load(with_identifiers('"x.example"')).acme
+    assert acme.staging is not None and acme.staging.directory_url == LETSENCRYPT_STAGING
+    other = load(SECOND + with_identifiers('"x.example"')).acme.fallback[0]
+    assert other.staging is None
+    told = SECOND + 'staging_directory = "https://s.example/d"\n' + with_identifiers('"x.example"')
+    staging = load(told).acme.fallback[0].staging
+    assert staging is not None and staging.directory_url == "https://s.example/d"
+
+
 # Each line: a file with one fault, and what the message must say.
 ONE_FAULT = [
     ("", ["[[certificate]]", "no certificate is asked for"]),
@@ -141,6 +164,24 @@ ONE_FAULT = [
     ('[acme]\naccount_key_type = "rsa2048"\n', ['Did you mean "rsa-2048"?']),
     ('[acme]\nchallenge = "dns-01"\n', ['expected "http-01", found "dns-01"']),
     ('[acme]\nidentifiers = ["a.example"]\n', ["It belongs into [[certificate]]"]),
+    ("[[acme.fallback]]\nagree_to_terms = true\n", ["line 1, [[acme.fallback]] directory", "is missing"]),
+    (
+        '[[acme.fallback]]\ndirectory = "https://b.example/d"\n',
+        ["line 1", "agree_to_terms", "nobody is there"],
+    ),
+    (
+        '[[acme.fallback]]\ndirectory = "letsencrypt"\nagree_to_terms = true\n',
+        ["line 2, [[acme.fallback]] directory", "that of [acme] too"],
+    ),
+    (
+        f'{SECOND}[[acme.fallback]]\ndirectory = "https://b.example/d"\nagree_to_terms = true\n',
+        ["line 5", "too"],
+    ),
+    (f'{SECOND}contakt = "b@b.example"\n', ["line 4", "Did you mean contact?"]),
+    (f'{SECOND}eab_key_id = "kid"\n', ["line 4", "other half"]),
+    (f'[acme]\nstaging_directory = "https"\n{SECOND}', ["line 2", "neither an https URL"]),
+    ("[acme.fallback]\nagree_to_terms = true\n", ["[[acme.fallback]] directory", "is missing"]),
+    ('[acme]\nfallback = "letsencrypt"\n', ["[[acme.fallback]]", "expected a table"]),
     ('contact = ["a@b.example"]\n', ["line 1", "outside of any table", "[acme]"]),
     ("acme = 3\n", ["[acme]", "expected a table, found 3"]),
     ("[certificates]\n", ["Did you mean [[certificate]]?"]),

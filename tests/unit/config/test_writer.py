@@ -13,6 +13,7 @@ from mailseal.config import (
     Certificate,
     Config,
     Dns,
+    Fallback,
     Http01,
     PostfixService,
     Proof,
@@ -43,8 +44,18 @@ def _tuple(strategy: st.SearchStrategy[Any], **sizes: int) -> st.SearchStrategy[
     return st.lists(strategy, unique=True, **sizes).map(tuple)  # type: ignore[arg-type]
 
 
+_fallback = st.builds(
+    Fallback,
+    directory=_words.map("https://{}.second.example/dir".format),
+    contact=_tuple(_names.map("postmaster@{}".format), max_size=2),
+    agree_to_terms=st.just(True),
+    ca_file=_maybe(_paths),
+    profile=_maybe(_words),
+)
 _acme = st.builds(
     Acme,
+    fallback=_tuple(_fallback, max_size=2).filter(lambda many: len({f.directory for f in many}) == len(many)),
+    staging_directory=_maybe(st.just("https://staging.example/dir")),
     directory=st.sampled_from(["letsencrypt", "letsencrypt-staging", "https://ca.example:14000/dir"]),
     contact=_tuple(_names.map("postmaster@{}".format), max_size=3),
     agree_to_terms=st.booleans(),
