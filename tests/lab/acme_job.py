@@ -238,15 +238,6 @@ async def interrupted(bench: Bench) -> Said:
     return said
 
 
-async def listed(bench: Bench) -> Said:
-    """An order whose URL was lost is found in the account's list, where there is one."""
-    await bench.register()
-    wanted = names(*bench.told["names"])
-    made = await orders.new_order(bench.client, wanted)
-    found = await orders.unfinished(bench.client, wanted)
-    return {"made": made.url, "found": found and found.url}
-
-
 async def renewal(bench: Bench) -> Said:
     """Renewal information, and a renewal that names its predecessor, twice."""
     await bench.register()
@@ -313,7 +304,7 @@ async def promise(bench: Bench) -> Said:
 
 SCENARIOS = {
     job.__name__: job
-    for job in (issue, series, crowd, fail, accounts, interrupted, listed, renewal, revoke, promise)
+    for job in (issue, series, crowd, fail, accounts, interrupted, renewal, revoke, promise)
 }
 
 

@@ -124,11 +124,6 @@ def test_an_interrupted_order_is_resumed_and_not_bought_twice(asker: Asker, odd:
         assert round_["kept"] == [round_["order"]]
 
 
-def test_an_order_whose_url_was_lost_is_found(asker: Asker, odd: Pebble) -> None:
-    said = asker.run("listed", odd, asker.names("lost.example.test"))
-    assert said["found"] == said["made"]
-
-
 def test_renewal_information_and_a_named_predecessor(asker: Asker, odd: Pebble) -> None:
     said = asker.run("renewal", odd, asker.names("renew.example.test"))
     start, end, again = map(datetime.fromisoformat, said["info"])

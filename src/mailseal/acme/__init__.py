@@ -6,6 +6,8 @@
     orders.py      orders, authorizations, finalize, download
     solving.py     challenges: presented together, answered together, cleaned up
     obtain.py      the whole way from identifiers to a chain, resumable
+    trial.py       an order as far as its validation, for a staging server
+    limits.py      rate limits: which one, what else it stops, and until when
     ari.py         renewal information (RFC 9773)
     revocation.py  revocation with its reasons
 

@@ -74,12 +74,6 @@ class AccountBody(msgspec.Struct, frozen=True, rename="camel"):
     orders: Url | None = None
 
 
-class OrderList(msgspec.Struct, frozen=True):
-    """RFC 8555 section 7.1.2.1: one page of an account's orders."""
-
-    orders: Annotated[tuple[Url, ...], msgspec.Meta(max_length=10_000)] | None = None
-
-
 class Challenge(msgspec.Struct, frozen=True):
     """RFC 8555 section 8. `token` is checked by `solving.key_authorization` before it is used."""
 

@@ -1,4 +1,4 @@
-"""Orders (RFC 8555 section 7.4): asked for, followed, finalized, downloaded, found again.
+"""Orders (RFC 8555 section 7.4): asked for, followed, finalized, downloaded.
 
 An order's URL is all that is needed to go on with it after a crash; the caller
 makes it durable before anything else happens (`obtain` calls back for that).
@@ -13,11 +13,10 @@ from collections.abc import Collection
 
 import msgspec
 
-from mailseal.acme.account import fetch
 from mailseal.acme.chains import Chain, alternate_links, read_chain
 from mailseal.acme.client import AcmeClient, Reply, together
 from mailseal.acme.jws import b64
-from mailseal.acme.messages import Authorization, Order, OrderList
+from mailseal.acme.messages import Authorization, Order
 from mailseal.acme.polling import poll
 from mailseal.acme.problems import AcmeProblem, AcmeProtocolError, plain
 from mailseal.acme.urls import check_url, join_url
@@ -25,7 +24,6 @@ from mailseal.errors import IssueError
 from mailseal.model import Identifier
 
 MOST_ALTERNATES = 8
-MOST_PAGES = 10
 # What a server may say of a predecessor that it does not take; the order is then placed without one.
 _REPLACES_REFUSED = frozenset({"alreadyReplaced", "conflict", "malformed", "unauthorized"})
 
@@ -75,30 +73,6 @@ async def resume(client: AcmeClient, url: str) -> Order:
     """The order at this URL, as it is now."""
     reply = await client.post(url, doing="to show the order")
     return read_order(client, url, reply)
-
-
-async def unfinished(client: AcmeClient, identifiers: Collection[Identifier]) -> Order | None:
-    """An order for exactly these identifiers that can still end well, where the CA lists an account's orders.
-
-    RFC 8555 section 7.1.2.1; many CAs do not. The newest pages are looked at, `MOST_PAGES` at most.
-    """
-    wanted = frozenset(identifiers)
-    page = (await fetch(client)).orders_url
-    for _ in range(MOST_PAGES):
-        if page is None:
-            return None
-        page = join_url(client.account_url, page, what="the orders", insecure=client.insecure)
-        try:
-            reply = await client.post(page, doing="the list of orders")
-        except AcmeProblem:
-            return None  # listed in the account, not served: as if it were not there
-        urls = reply.decode(OrderList, what="the list of orders").orders or ()
-        for url in reversed(urls[-50:]):
-            order = await resume(client, url)
-            if order.names == wanted and order.status in ("pending", "ready", "processing"):
-                return order
-        page = alternate_links(reply.links, "next")[0] if alternate_links(reply.links, "next") else None
-    return None
 
 
 async def authorizations(client: AcmeClient, order: Order) -> list[Authorization]:

@@ -18,7 +18,6 @@ from mailseal.acme.messages import (
     Authorization,
     Directory,
     Order,
-    OrderList,
     RenewalInfoBody,
     decode,
 )
@@ -271,7 +270,7 @@ def test_durations_as_people_say_them(seconds: float, said: str) -> None:
     assert duration(seconds) == said
 
 
-KINDS: list[Any] = [Directory, AccountBody, Order, Authorization, OrderList, RenewalInfoBody]
+KINDS: list[Any] = [Directory, AccountBody, Order, Authorization, RenewalInfoBody]
 
 
 @settings(max_examples=200)

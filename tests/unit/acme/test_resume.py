@@ -103,18 +103,3 @@ def test_an_order_of_no_use_is_let_go(why: str) -> None:
         assert issued.order_url != url
 
     asyncio.run(work())
-
-
-def test_an_unfinished_order_is_found_in_the_accounts_list() -> None:
-    desk = Desk()
-
-    async def work() -> None:
-        client = await desk.register()
-        made = await orders.new_order(client, names("mail.example.org"))
-        await orders.new_order(client, names("other.example.org"))
-        found = await orders.unfinished(client, names("mail.example.org"))
-        assert found is not None
-        assert found.url == made.url
-        assert await orders.unfinished(client, names("none.example.org")) is None
-
-    asyncio.run(work())
