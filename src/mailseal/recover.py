@@ -18,7 +18,8 @@ from mailseal.journal import Journal, Record, image_matches
 from mailseal.model import Finding, Severity
 from mailseal.system import System
 
-STARTING = 5.0  # seconds that a proof waits: a reboot may have started the daemons just now
+STARTING = 5.0  # seconds that a proof waits for who is silent: a reboot may have started the daemons just now
+GOING = 1.0  # seconds that it waits where all answer: who serves the old one was not told of the new one
 
 
 class Recovery:
@@ -66,7 +67,8 @@ class Recovery:
     def _proven(self, record: Record, services: tuple[Service, ...]) -> bool:
         """Whether every endpoint serves what it should: by what is on disk now, not by what a daemon read before."""
         asked = [s.facts for s in services if s.facts.running or s.kind in record.services]
-        return self._prover.prove(asked, patience=STARTING).proven
+        silent = any(one.level == 0 for one in self._prover.look(asked).judged)
+        return self._prover.prove(asked, patience=STARTING if silent else GOING).proven
 
     def _heal(self, services: list[Service]) -> None:
         """Restarts what still turns clients away some seconds after a reload that seemed to go well."""
