@@ -185,7 +185,7 @@ async def what_cannot_be_shown_ends_the_order(customer: Customer) -> None:
             identifiers=names(bad, good),
             csr_der=request_for(names(bad, good)),
             solver=customer.solver,
-            on_order=seen.append,  # type: ignore[arg-type]
+            on_order=seen.append,
             timeout=120,
         )
     except ValidationFailed as failed:

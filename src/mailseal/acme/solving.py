@@ -94,10 +94,10 @@ async def authorize(client: AcmeClient, order: Order, found: list[Authorization]
 def _task(client: AcmeClient, authorization: Authorization, solver: Solver) -> _Task:
     challenge = solver.choose(authorization)
     if challenge is None:
-        offered = plain(", ".join(sorted({one.type for one in authorization.challenges}))) or "none"
+        offered = plain(", ".join(sorted({one.type for one in authorization.challenges})))
         raise ChallengeError(
             f"There is no way to show the CA control of {authorization.name}",
-            reason=f"it offers the challenges {offered}",
+            reason=f"it offers {offered}" if offered else "it offers no challenge",
             next_command="Wildcards need dns-01: configure a DNS writer, or name the hosts one by one.",
         )
     return _Task(authorization, challenge, key_authorization(client, challenge))

@@ -22,7 +22,7 @@ from msgspec.structs import replace
 
 from mailseal.acme.client import AcmeClient, together
 from mailseal.acme.messages import Authorization, Challenge
-from mailseal.acme.obtain import IssuedChain, obtain
+from mailseal.acme.obtain import obtain
 from mailseal.chains import TrustAnchors
 from mailseal.challenges.base import Solver
 from mailseal.errors import ChallengeError, KeyMaterialError, NotYetValid

@@ -59,6 +59,14 @@ def trust(ca_file: str | None = None) -> ssl.SSLContext:
     return context
 
 
+class _TooLong(ValueError):
+    """An answer has more bytes than were asked for."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
+        self.limit = limit
+
+
 class AiohttpClient:
     """`mailseal.system.http.Http` over one aiohttp session, made with the first request."""
 
@@ -122,14 +130,14 @@ async def _bounded(answer: aiohttp.ClientResponse, limit: int) -> bytes:
     """The body; raises before more than `limit` bytes of it are kept."""
     if (answer.content_length or 0) > limit:
         answer.close()
-        raise aiohttp.ClientPayloadError(f"the answer is longer than {limit} bytes")
+        raise _TooLong(limit)
     parts = []
     size = 0
     async for part in answer.content.iter_any():
         size += len(part)
         if size > limit:
             answer.close()
-            raise aiohttp.ClientPayloadError(f"the answer is longer than {limit} bytes")
+            raise _TooLong(limit)
         parts.append(part)
     return b"".join(parts)
 
@@ -139,6 +147,12 @@ def _fault(method: str, url: str, timeout: float, error: BaseException) -> Netwo
     server = url.split("?", 1)[0][:200]
     number = error.errno if isinstance(error, OSError) else None
     look = f"curl -v {quote(server)}"
+    if isinstance(error, _TooLong):
+        return NetworkFault(
+            f"The answer of {server} is longer than {error.limit} bytes",
+            reason="no more than that was read, and nothing of it is used",
+            next_command=look,
+        )
     if isinstance(error, TimeoutError):
         return NetworkFault(
             f"No answer from {server}",
@@ -166,10 +180,19 @@ def _fault(method: str, url: str, timeout: float, error: BaseException) -> Netwo
             f"No connection to {server}", reason=_plainly(error), errno=number, next_command=look
         )
     return NetworkFault(
-        f"The exchange with {server} failed",
-        reason=f"{type(error).__name__}: {error}".rstrip(": "),
-        errno=number,
+        f"The exchange with {server} failed", reason=_broken(error), errno=number, next_command=look
     )
+
+
+def _broken(error: BaseException) -> str:
+    """What is wrong with an exchange that began: it was closed, breaks off, or is no HTTP."""
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "it closed the connection without an answer"
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "its answer breaks off"
+    if isinstance(error, aiohttp.ClientResponseError):
+        return f"what it sends is not HTTP: {' '.join(error.message.split())[:200]}"
+    return f"{type(error).__name__}: {error}".rstrip(": ")
 
 
 def _plainly(error: BaseException) -> str:
