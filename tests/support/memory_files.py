@@ -78,9 +78,11 @@ class MemoryFiles:
             return Stat(inode.kind, data.mode, data.uid, data.gid, size, inode.modified, inode.number)
 
     def stamp(self, paths: Iterable[str]) -> int:
-        found = [
-            (state, state.content, self.listdir(path)) for path in paths for state in (self.state(path),)
-        ]
+        found = []
+        for path in paths:
+            state = self.state(path)
+            inode = self._find(path, follow=False) if state.kind != "absent" else None
+            found.append((state, state.content, inode and (inode.number, sorted(inode.entries.items()))))
         return 1 + crc32(repr(found).encode())
 
     def listdir(self, path: str) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -42,15 +43,21 @@ def run(app: App, command: str, *, insist: bool) -> int:
     """One run of the reconciler, told to a person or as JSON."""
     from mailseal.diary import Diary
     from mailseal.engine import reconciler
+    from mailseal.index import overview
     from mailseal.runs import carry_out
+    from mailseal.settled import remember
 
-    config = app.config()
+    seen = overview(app.system, app.config_path, whole=insist)
+    config = seen.config
     diary = Diary(app.system, config, command)
 
     def work() -> Report:
         working = reconciler(app.system, config, app.out.progress, diary, path=app.config_path)
         gc.freeze()  # what is loaded by now stays, and need not be looked at again with every order
-        return working.run(insist=insist)
+        with working.lock():
+            report = working.run_locked(insist=insist)
+            remember(app.system, seen, config.acme.issuers, report.lineages, working.vetted)
+        return replace(report, passed_over=tuple(row.name for row in seen.rows))
 
     report = carry_out(app.system, config, command, work, app.out.progress, diary=diary).report
     tell(report, app.out)
