@@ -3,7 +3,7 @@
 RFC 8555 section 7.6: a certificate is revoked by the account that ordered it,
 or by whoever holds its key. For a leaked key the key itself signs, because
 that proves to the CA that it is in the wrong hands (Let's Encrypt then blocks
-it for everybody); for other reasons the account signs, where it is kept.
+it for everybody); for other reasons the account signs, and the key where there is none.
 
 Promises: nothing is revoked while it is live or an endpoint was seen to serve
 it, unless that was asked for; a key is marked compromised before the CA is
@@ -46,6 +46,8 @@ REASONS = {
     "cessationOfOperation": 5,
 }
 KEY_COMPROMISE = REASONS["keyCompromise"]
+_ANOTHER_WAY = frozenset({"unauthorized", "accountDoesNotExist"})  # the key may do what the account may not
+_PASSING = frozenset({"serverInternal", "rateLimited", "badNonce"})
 
 
 @dataclass(slots=True)
@@ -154,8 +156,6 @@ class Revoking:
                 await http.close()
 
     async def _one(self, one: Revocation, http: Http, settled: Settled) -> None:
-        from mailseal.acme.problems import AcmeProblem
-
         now = self._system.clock.now()
         if now >= one.not_after:
             self._settled(one, now)
@@ -164,18 +164,11 @@ class Revoking:
         self._say(f"revoking {_named(one)}")
         try:
             fresh = await self._ask(one, http)
-        except AcmeProblem as problem:
-            final = 400 <= problem.status < 500 and problem.status != 429 and problem.retry_after is None
-            settled.errors.append(_failed(one, problem, final))
-            if final:
-                self.revocations.forget([one.fingerprint])
         except MailsealError as error:
-            final = (
-                type(error) is IssueError
-            )  # a CA that does not revoke, nothing to ask with: not a lost answer
+            final = _for_good(error)
             settled.errors.append(_failed(one, error, final))
             if final:
-                self.revocations.forget([one.fingerprint])
+                self._give_up(one)
         else:
             self._settled(one, now)
             again = "" if fresh else " (the CA had done it already)"
@@ -194,7 +187,7 @@ class Revoking:
             try:
                 return await revoke(client, der, reason=Reason(one.reason), key=key)
             except AcmeProblem as problem:
-                if position == len(clients) or problem.kind != "unauthorized":
+                if position == len(clients) or problem.kind not in _ANOTHER_WAY:
                     raise
                 self._say(f"{_named(one)}: {problem}; asking in another way")
         raise IssueError(
@@ -222,12 +215,9 @@ class Revoking:
         if account is not None and account.directory == one.issuer:
             signer = SigningKey.from_pem(disk.read(f"{path}/key.pem", 65_536))
             by_account = (AcmeClient(http, clock, signer, one.issuer, account_url=account.url), None)
-        if one.reason == KEY_COMPROMISE:
-            yield from (way for way in (by_key, by_account) if way is not None)
-        elif by_account is not None:  # a CA may take what the key itself signs for a leak
-            yield by_account
-        elif by_key is not None:
-            yield by_key
+        # A CA may take what the key itself signs for a leak, whatever the reason: it is the second way then.
+        ways = (by_key, by_account) if one.reason == KEY_COMPROMISE else (by_account, by_key)
+        yield from (way for way in ways if way is not None)
 
     def _files_of(self, one: Revocation) -> KeyFiles:
         generation = self._store.find(one.lineage, one.label)
@@ -245,10 +235,26 @@ class Revoking:
         if generation is not None:
             self._diary.note(of(Deed.REVOKED, now, generation, f"{one.key_type}: {word(one.reason)}"))
 
+    def _give_up(self, one: Revocation) -> None:
+        """The CA never will: the certificate may stay in use, unless its key is in other hands."""
+        if one.reason == KEY_COMPROMISE:
+            self.revocations.forget([one.fingerprint])
+        else:
+            self.forget([one])
+
     def _withdraw(self, name: str, number: int, withdrawal: Withdrawal) -> None:
         state = self._states.load(name)
         withdrawn = {**state.withdrawn, number: withdrawal}
         self._states.save(name, msgspec.structs.replace(state, withdrawn=withdrawn))
+
+
+def _for_good(error: MailsealError) -> bool:
+    """Whether asking again is of no use: the CA itself says no, or there is no CA to ask or nothing to ask with."""
+    from mailseal.acme.problems import AcmeProblem
+
+    if isinstance(error, AcmeProblem):
+        return bool(error.kind) and error.kind not in _PASSING and error.retry_after is None
+    return type(error) is IssueError
 
 
 def word(reason: int) -> str:

@@ -172,7 +172,23 @@ def test_what_the_ca_refuses_for_good_is_told_and_forgotten(served: Stand) -> No
     )
     report = gone(served)
     assert report.exit_code is ExitCode.FAILED and "The CA did not revoke" in report.errors[0].message
-    assert not store(served).open() and not served.renew().errors
+    assert not store(served).open() and not served.state().withdrawn and not served.renew().errors
+
+
+def test_a_ca_in_disorder_has_not_refused(served: Stand) -> None:
+    served.ca.outages.extend([("/revoke", respond(404, {"title": "no such page"}))] * 2)
+    assert gone(served).exit_code is ExitCode.FAILED and len(store(served).open()) == 1
+    assert served.renew().exit_code is ExitCode.FAILED
+    assert served.renew().exit_code is ExitCode.OK and revoked(served) == [4, None]
+
+
+def test_an_account_that_the_ca_does_not_know_leaves_the_key_to_sign(served: Stand) -> None:
+    served.later(days=61)
+    served.renew()
+    served.ca.outages.append(
+        ("/revoke", respond(400, {"type": "urn:ietf:params:acme:error:accountDoesNotExist"}))
+    )
+    assert gone(served, number=1).exit_code is ExitCode.OK and revoked(served) == [4, None]
 
 
 def test_an_expired_one_needs_no_ca(served: Stand) -> None:
