@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from mailseal import transient
 from mailseal.errors import ApplyFailed, BrokenBefore, MailsealError
 from mailseal.model import Command
 from mailseal.services.base import Facts, ServiceAdapter
@@ -40,6 +41,7 @@ class Daemons:
     """Controls the daemons of one machine; `say` gets progress, a line each."""
 
     def __init__(self, system: System, say: Say) -> None:
+        self._system = system
         self._processes = system.processes
         self._say = say
 
@@ -100,7 +102,7 @@ class Daemons:
             self._say(f"restarting {service.title}")
             for command in service.adapter.restart(service.facts):
                 try:
-                    problem = self._complaint(command)
+                    problem = self._complaint(command, leaves=not service.facts.systemd)
                 except MailsealError as error:
                     problem = str(error)
                 if problem:
@@ -115,7 +117,16 @@ class Daemons:
                     reason=f"{command}: {problem}",
                 )
 
-    def _complaint(self, command: Command) -> str:
-        """What a command says against us; empty where it ended well."""
-        done = self._processes.run(command.argv, timeout=command.timeout, env=dict(command.env))
+    def _complaint(self, command: Command, *, leaves: bool = False) -> str:
+        """What a command says against us; empty where it ended well. `leaves`: it may leave a daemon behind.
+
+        One that no unit runs would end with our own unit, and be bound by its sandbox: systemd starts it beside.
+        """
+        env = dict(command.env)
+        if leaves and transient.in_own_unit(self._system):
+            done = transient.run(
+                self._system, command.argv, timeout=command.timeout, stdin=b"", env=env, daemon=True
+            )
+        else:
+            done = self._processes.run(command.argv, timeout=command.timeout, env=env)
         return "" if done.ok else (done.said or f"{command} ended with status {done.status}")

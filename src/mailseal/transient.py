@@ -39,10 +39,17 @@ def in_own_unit(system: System) -> bool:
 
 
 def run(
-    system: System, argv: Sequence[str], *, timeout: float, stdin: bytes, env: Mapping[str, str]
+    system: System,
+    argv: Sequence[str],
+    *,
+    timeout: float,
+    stdin: bytes,
+    env: Mapping[str, str],
+    daemon: bool = False,
 ) -> Completed:
     """Runs it to its end, as `Processes.run` does; `stdout` holds its last lines where it failed, else nothing.
 
+    What it leaves behind is ended with it, except of a `daemon`: then it goes on.
     Raises `SystemFault` if it cannot be started, `CommandTimeout` after `timeout` seconds.
     """
     token = system.random.token(6)
@@ -50,7 +57,7 @@ def run(
     system.files.create(given, stdin, mode=0o600)
     asked = False
     try:
-        command = _command(argv, unit, given, timeout, env)
+        command = _command(argv, unit, given, timeout, env, daemon)
         # systemd keeps the limit; ours is for a systemd that does not answer.
         done = system.processes.run(command, timeout=timeout + _STOP + _GRACE)
         asked = True
@@ -62,7 +69,9 @@ def run(
             system.files.remove(given)
 
 
-def _command(argv: Sequence[str], unit: str, given: str, timeout: float, env: Mapping[str, str]) -> list[str]:
+def _command(
+    argv: Sequence[str], unit: str, given: str, timeout: float, env: Mapping[str, str], daemon: bool
+) -> list[str]:
     return [
         "systemd-run",
         "--quiet",
@@ -71,6 +80,7 @@ def _command(argv: Sequence[str], unit: str, given: str, timeout: float, env: Ma
         "--service-type=oneshot",
         f"--property=TimeoutStartSec={timeout:g}",
         f"--property=TimeoutStopSec={_STOP}",
+        *(("--property=KillMode=process",) if daemon else ()),
         f"--property=StandardInput=file:{given}",
         "--property=StandardOutput=journal",
         "--property=StandardError=journal",
