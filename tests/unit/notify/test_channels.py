@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -227,3 +229,11 @@ def test_every_fault_of_the_tables_is_told(more: str, told: str) -> None:
         load(more + CONFIG if more.startswith("notify") else CONFIG + more)
     assert any(told in fault for fault in caught.value.faults), caught.value.faults
     assert "geheim" not in str(caught.value.faults)
+
+
+def test_the_documented_configuration_is_good() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "notification.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    made = scene(shown)
+    made.sendmail()
+    assert len(channels(made.system, made.settings)) == 4
