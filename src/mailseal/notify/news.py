@@ -91,6 +91,7 @@ def _gone(
     names = {lineage.name for lineage in report.lineages}
     if not names:
         return before, False
+    names.update(report.passed_over)  # nothing is remembered against those
     if before.of_lineage and before.about not in names:
         return None, False  # it is asked for no more
     if before.about and not before.of_lineage and report.verdict is None:
