@@ -89,7 +89,7 @@ class Diary:
         try:
             self._history.add(self.run, self.command, events)
         except MailsealError as fault:
-            self._found.append(_unwritten(self._history.path, fault))
+            self._found.append(unwritten(self._history.path, fault))
 
     def ordered(self, issued: Sequence[Issued]) -> None:
         """Orders that were carried out, or failed."""
@@ -158,7 +158,8 @@ def _names(step: Step) -> tuple[str, ...]:
     return (step.spec.name,) if isinstance(step, Issue) else tuple(name for name, _ in step.generations)
 
 
-def _unwritten(path: str, fault: MailsealError) -> Finding:
+def unwritten(path: str, fault: MailsealError) -> Finding:
+    """What kept the history from being written."""
     return Finding(
         "history-not-written",
         Severity.WARNING,

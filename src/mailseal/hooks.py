@@ -118,7 +118,7 @@ def run_all(system: System, hooks: Hooks, told: Callable[[], Told], when: When) 
     argvs, findings, failed = _collected(system.files, hooks, when)
     if argvs and not (failed and when == "before"):
         telling = told()
-        content, environment = msgspec.json.encode(telling), telling.environment()
+        content, environment = msgspec.json.encode(telling) + b"\n", telling.environment()
         for argv in argvs:
             finding = _run(system, hooks, argv, when, content, environment)
             if finding is not None:

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 import msgspec
 
 from mailseal.config.schema import Config
-from mailseal.diary import described
-from mailseal.history import Deed, Event
+from mailseal.diary import described, unwritten
+from mailseal.errors import MailsealError
+from mailseal.history import Deed, Event, History
 from mailseal.hooks import Lineage, Told, run_all
 from mailseal.model import Finding, Severity
 from mailseal.report import Report
@@ -28,7 +29,21 @@ def tell(system: System, config: Config, run: Run) -> tuple[Finding, ...]:
     """Runs them where there is something to tell; findings of those that failed."""
     if not run.report.errors and all(event.deed in _QUIET for event in run.report.events):
         return ()
-    return run_all(system, config.hooks, lambda: _told(config, run), "after").findings
+    ran = run_all(system, config.hooks, lambda: _told(config, run), "after")
+    now = system.clock.now()
+    events = [
+        Event(Deed.HOOK_FAILED, now, detail=f"{f.subject}: {f.seen}") for f in ran.findings if _wrong(f)
+    ]
+    history = History(system, config.state.directory)
+    try:
+        history.add(run.id, run.command, events)
+    except MailsealError as fault:
+        return (*ran.findings, unwritten(history.path, fault))
+    return ran.findings
+
+
+def _wrong(finding: Finding) -> bool:
+    return finding.severity >= Severity.WARNING
 
 
 def _told(config: Config, run: Run) -> Told:
@@ -47,7 +62,7 @@ def _told(config: Config, run: Run) -> Told:
         tuple(
             {"code": f.code, "severity": f.severity.word, "subject": f.subject, "seen": f.seen}
             for f in report.findings
-            if f.severity >= Severity.WARNING
+            if _wrong(f)
         ),
     )
 

@@ -9,6 +9,7 @@ import pytest
 
 from mailseal.config.telling import Hooks
 from mailseal.errors import ExitCode, HookFailed
+from mailseal.history import Deed, History
 from mailseal.hooks import MOST_VARIABLE, Lineage, Told, distrust, run_all
 from mailseal.model import Severity
 from tests.support.memory import START, Hangs, Machine, MemorySystem, Ran
@@ -220,6 +221,8 @@ def test_a_hook_after_that_fails_changes_the_exit_code_and_nothing_else(stand: S
     assert ran(stand.machine) == [f"{HOOKS}/after.d/10-bad", f"{HOOKS}/after.d/20-good"]
     found = next(finding for finding in came.report.findings if finding.code == "hook-failed")
     assert found.severity is Severity.WARNING and "status 7: no" in found.seen
+    last = list(History(MemorySystem(stand.machine), ROOT).lines())[-1]
+    assert last.event is Deed.HOOK_FAILED and last.run == came.id and "10-bad" in last.detail
     assert run(stand).report.exit_code is ExitCode.OK, "the next run has nothing to tell"
 
 
