@@ -33,8 +33,8 @@ class DnsReply:
 
     `rcode` is the code's name (NOERROR, NXDOMAIN, SERVFAIL, REFUSED, …),
     `authenticated` the AD flag (RFC 4035 section 3.2.3), `records` the answer
-    section without signatures, `authority` the SOA and NS records of the
-    authority section, `server` who answered.
+    section without signatures, `authority` that of the authority section where
+    the answer is not just what was asked for, `server` who answered.
     """
 
     rcode: str

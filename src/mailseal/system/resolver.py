@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import secrets
 import socket
 import time
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ import dns.resolver
 import dns.rrset
 
 from mailseal.errors import NetworkFault
+from mailseal.system import dnswire
 from mailseal.system.dns import DnsRecord, DnsReply
 
 PAYLOAD = 1232
@@ -53,7 +55,7 @@ class SystemDns:
     async def query(
         self, name: str, rdtype: str, *, timeout: float = 10.0, checking_disabled: bool = False
     ) -> DnsReply:
-        query = _question(name, rdtype, checking_disabled)
+        question = _Question(name, rdtype, checking_disabled)
         servers = self._asked()
         ends = time.monotonic() + timeout
         worst: DnsReply | None = None
@@ -62,14 +64,14 @@ class SystemDns:
             wait = min(left, max(left / 3, SHORTEST_WAIT))
             for server, port in servers:
                 try:
-                    response = await _exchange(query, server, port, wait)
+                    shown = f"{server}:{port}" if port != 53 else server
+                    reply = await _exchange(question, server, port, wait, shown)
                 except (dns.exception.Timeout, TimeoutError):
                     trouble = f"{server} did not answer within {timeout:g} s"
                     continue
                 except (dns.exception.DNSException, OSError, EOFError) as error:
                     trouble = f"{server}: {error or type(error).__name__}"
                     continue
-                reply = _reply(response, f"{server}:{port}" if port != 53 else server)
                 if reply.rcode not in ("SERVFAIL", "REFUSED", "NOTIMP", "FORMERR"):
                     return reply
                 worst = reply
@@ -80,9 +82,28 @@ class SystemDns:
         raise NetworkFault(f"No resolver answered for {name} {rdtype}", reason=trouble)
 
 
-async def _exchange(
-    query: dns.message.QueryMessage, server: str, port: int, timeout: float
-) -> dns.message.Message:
+class _Question:
+    """One question: `wire` is the query, with an ID of its own; `message` the same for dnspython."""
+
+    def __init__(self, name: str, rdtype: str, checking_disabled: bool) -> None:
+        try:
+            qname, number = dns.name.from_text(name), dns.rdatatype.from_text(rdtype)
+        except (dns.exception.DNSException, UnicodeError) as error:
+            raise NetworkFault(f"{name!r} {rdtype} cannot be asked for", reason=str(error)) from error
+        self.name, self.type = name.rstrip(".").lower(), rdtype.upper()
+        self.wire = dnswire.query(
+            secrets.randbits(16),
+            qname.to_wire() or b"\0",
+            number,
+            payload=PAYLOAD,
+            checking_disabled=checking_disabled,
+        )
+
+    def message(self) -> dns.message.Message:
+        return dns.message.from_wire(self.wire)
+
+
+async def _exchange(question: _Question, server: str, port: int, timeout: float, shown: str) -> DnsReply:
     """One exchange over a connected socket, which hears at once when nobody is there (ICMP).
 
     Answers to another question than ours are passed over, as somebody may be guessing (RFC 5452).
@@ -93,29 +114,22 @@ async def _exchange(
         connected.setblocking(False)
         connected.connect((server, port))
         async with asyncio.timeout(timeout):
-            await loop.sock_sendall(connected, query.to_wire())
+            await loop.sock_sendall(connected, question.wire)
             while True:
                 wire = await loop.sock_recv(connected, LONGEST_DATAGRAM)
+                plain = dnswire.plain_addresses(wire, question.wire, question.name, question.type, shown)
+                if plain is not None:
+                    return plain
                 try:
                     response = dns.message.from_wire(wire, ignore_trailing=True, raise_on_truncation=True)
                 except dns.message.Truncated:
                     break
-                if query.is_response(response):
-                    return response
-    return await dns.asyncquery.tcp(query, server, timeout=timeout, port=port, ignore_trailing=True)
-
-
-def _question(name: str, rdtype: str, checking_disabled: bool) -> dns.message.QueryMessage:
-    try:
-        query = dns.message.make_query(
-            dns.name.from_text(name), rdtype, use_edns=0, want_dnssec=True, payload=PAYLOAD
-        )
-    except (dns.exception.DNSException, UnicodeError) as error:
-        raise NetworkFault(f"{name!r} {rdtype} cannot be asked for", reason=str(error)) from error
-    query.flags |= dns.flags.AD
-    if checking_disabled:
-        query.flags |= dns.flags.CD
-    return query
+                if question.message().is_response(response):
+                    return _reply(response, shown)
+    told = await dns.asyncquery.tcp(
+        question.message(), server, timeout=timeout, port=port, ignore_trailing=True
+    )
+    return _reply(told, shown)
 
 
 def _reply(response: dns.message.Message, server: str) -> DnsReply:
