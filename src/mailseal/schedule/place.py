@@ -13,15 +13,15 @@ from mailseal.schedule import cron, units
 from mailseal.services.control import systemd_is_init
 from mailseal.system import System
 
-PROGRAM = "mailseal"
-_PLAIN = re.compile(r"/[A-Za-z0-9/._+@:-]+")  # needs no quoting anywhere
+# Where a timer's program is looked for, whoever asks: not in PATH, which differs between a shell and a unit.
+PROGRAMS = tuple(f"/usr/{folder}/mailseal" for folder in ("local/sbin", "local/bin", "sbin", "bin"))
 _CRONS = ("cron", "crond")
 _SHOWN = "ActiveState,LastTriggerUSec,NextElapseUSecRealtime"
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What is here: the program that a schedule may start (empty: none in PATH), and who may start it.
+    """What is here: the program that a schedule may start (empty: none), and who may start it.
 
     `cron` is whether a cron reads /etc/cron.d, `seed` a number of this machine's own.
     """
@@ -42,7 +42,7 @@ class Place:
         if self.able:
             return ""
         if not self.program:
-            return f"there is no {PROGRAM} in PATH that a timer could start"
+            return "there is no mailseal in /usr/bin or /usr/local/bin that a timer could start"
         return "neither systemd nor cron runs here"
 
 
@@ -60,11 +60,11 @@ class Timing:
 
 def look(system: System) -> Place:
     """What this machine has."""
-    program = system.processes.which(PROGRAM) or ""
+    program = next((path for path in PROGRAMS if system.processes.which(path)), "")
     folder = system.files.stat(cron.FOLDER)
     crons = any(system.processes.which(name) for name in _CRONS)
     return Place(
-        program if _PLAIN.fullmatch(program) else "",
+        program,
         systemd_is_init(system),
         folder is not None and folder.kind == "directory" and crons,
         _seed(system),

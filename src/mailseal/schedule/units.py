@@ -76,7 +76,7 @@ WantedBy=timers.target
 def service(program: str, directories: Sequence[str] = ()) -> str:
     """mailseal.service; `directories` are those that the configuration names for us to write to.
 
-    `program` is a path that needs no quoting (`mailseal.schedule.place` takes no other).
+    `program` is one of `mailseal.schedule.place.PROGRAMS`, a path that needs no quoting.
     """
     writable = " ".join(_quoted(path) for path in dict.fromkeys((*_WRITABLE, *directories)))
     return f"""\
