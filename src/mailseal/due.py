@@ -104,7 +104,7 @@ def _waiting(failure: Failure, url: str, live: Generation | None, now: datetime)
     at = f" at {host(url)}" if url else ""
     if failure.limited:
         what = failure.limit or failure.reason
-        return f"the CA's limit{at} is reached ({what}); it may be asked again {failure.again:%F %H:%M} UTC"
+        return f"the CA's limit{at} is reached ({what}); next try {failure.again:%F %H:%M} UTC"
     again = guarded(failure.at, failure.again, live, now)
     return f"the last order{at} failed ({failure.reason}); next try {again:%F %H:%M} UTC"
 
