@@ -21,6 +21,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 import msgspec
 
@@ -149,11 +150,7 @@ class LineageStore:
         """
         path = f"{self.folder(name)}/{number:04d}/meta.json"
         try:
-            meta = msgspec.json.decode(self._files.read(path), type=_Meta)
-            leaves = tuple((leaf.key_type, _facts(leaf)) for leaf in meta.leaves)
-            asked = tuple(Identifier.parse(text) for text in meta.asked)
-            if not leaves:
-                raise ValueError("it tells of no certificate")
+            meta, leaves, asked = _read_meta(self._files.read(path))
         except (msgspec.DecodeError, ValueError) as error:
             raise SystemFault(
                 f"{path} is damaged",
@@ -233,6 +230,18 @@ class LineageStore:
 def _key_files(folder: str, key_type: KeyType) -> KeyFiles:
     privkey, cert, chain, fullchain, combined = (f"{folder}/{name}.pem" for name in _FILES)
     return KeyFiles(key_type, privkey, cert, chain, fullchain, combined)
+
+
+@lru_cache(maxsize=1024)
+def _read_meta(
+    content: bytes,
+) -> tuple[_Meta, tuple[tuple[KeyType, CertificateFacts], ...], tuple[Identifier, ...]]:
+    """What a meta.json says; kept by its octets, since a run looks at it several times. Raises `ValueError`."""
+    meta = msgspec.json.decode(content, type=_Meta)
+    leaves = tuple((leaf.key_type, _facts(leaf)) for leaf in meta.leaves)
+    if not leaves:
+        raise ValueError("it tells of no certificate")
+    return meta, leaves, tuple(Identifier.parse(text) for text in meta.asked)
 
 
 def _facts(leaf: _Leaf) -> CertificateFacts:
