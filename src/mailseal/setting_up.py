@@ -37,6 +37,9 @@ from mailseal.others import Managed, managed
 from mailseal.proposals import Proposal, propose
 from mailseal.renewal import renewal_time
 from mailseal.report import Report
+from mailseal.schedule.keeping import lifetimes
+from mailseal.schedule.standing import sentence, standing
+from mailseal.schedule.way import way as way_of
 from mailseal.services.base import Facts
 from mailseal.services.postfix_facts import PostfixFacts
 from mailseal.services.postfix_submission import missing_ports, sasl_works
@@ -197,6 +200,8 @@ class SettingUp:
                     lineage.target, lineage.state.renewal_instant(lineage.target.fingerprints())
                 )
                 lines += ["", f"{lineage.name}: renewal is due {when.at:%F %H:%M} UTC ({when.why})."]
+        timer = standing(self._system, way_of(draft.config, self._path), lifetimes(report.lineages))
+        lines += [sentence(timer)]
         lines += ["Keep port 80 open to the world: the CA asks there at every renewal."]
         lines += _forwarding(draft, self._system)
         lines += ["", *_not_proven(report)]

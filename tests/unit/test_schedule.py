@@ -17,7 +17,7 @@ from mailseal.schedule import cron, units
 from mailseal.schedule.interval import INTERVALS, LONGEST, calendar, cron_times, interval, words
 from mailseal.schedule.keeping import directories
 from mailseal.schedule.place import Place, look, timing
-from mailseal.schedule.standing import standing
+from mailseal.schedule.standing import sentence, standing
 from mailseal.schedule.way import Schedule, way
 from tests.support.memory import MemorySystem
 
@@ -174,6 +174,7 @@ class TestStanding:
         )
         found = standing(system, Schedule.KEEP, [90 * DAY])
         assert (found.by, found.every, found.trouble) == ("systemd", "4 hours", "")
+        assert sentence(found).startswith("systemd (mailseal.timer) looks every 4 hours")
         assert found.next == datetime(2026, 11, 23, 20, 21, 5, tzinfo=UTC) and found.last is None
 
     def test_a_timer_that_does_not(self) -> None:
@@ -183,6 +184,7 @@ class TestStanding:
         assert not standing(system, Schedule.KEEP, []).trouble  # there is nothing to renew yet
         assert not standing(system, Schedule.REMOVE, [90 * DAY]).trouble
         assert not standing(system, Schedule.LEAVE, [90 * DAY]).trouble
+        assert sentence(standing(system, Schedule.LEAVE, [])).startswith("Nothing looks by itself: ")
 
     def test_cron(self) -> None:
         system = _machine("cron")

@@ -37,3 +37,12 @@ def standing(system: System, way: Schedule, lifetimes: Iterable[timedelta]) -> S
         trouble = "Nobody looks for certificates to renew: the timer does not run."
     every = words(interval(held)) if now.by else ""
     return Standing(now.by, every, now.last, now.next, trouble, lacking)
+
+
+def sentence(found: Standing) -> str:
+    """Who looks, for the end of a setup."""
+    if found.by:
+        who = "systemd (mailseal.timer)" if found.by == "systemd" else "cron"
+        return f"{who} looks every {found.every} whether it is due; mailseal status tells when next."
+    why = f", since {found.lacking}" if found.lacking else ""
+    return f"Nothing looks by itself{why}: have mailseal renew started every few hours."
