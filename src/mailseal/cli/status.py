@@ -132,7 +132,8 @@ def _standing(
     need = due(spec, lineage, issuers, now, insist=False)
     served = _served(seen, folder)
     instant = lineage.state.renewal_instant(live.fingerprints()) if lineage and live else None
-    renewal = renewal_time(live, instant) if live else None
+    explained = lineage.state.explained(live.fingerprints()) if lineage and live else ""
+    renewal = renewal_time(live, instant, explained) if live else None
     proven = lineage.state.proven.get(live.number) if lineage and live else None
     is_default = wanted.default is not None and wanted.default.name == spec.name
     return Standing(

@@ -16,7 +16,7 @@ from mailseal.config.reference import SMALLEST
 from mailseal.journal import Journal
 from mailseal.model import CertificateFacts, Identifier, KeyType, Secret
 from mailseal.stores.filesystem import LineageStore, Material
-from mailseal.stores.state import Failure, LineageState, StateStore
+from mailseal.stores.state import Failure, LineageState, StateStore, Suggestion
 from tests.support.memory import MemorySystem
 
 NAMES = (Identifier("dns", "mail.example.org"), Identifier("dns", "webmail.example.org"))
@@ -119,3 +119,15 @@ def test_a_change_in_the_middle_is_told(system: MemorySystem) -> None:
         status == 1 and "serve generation 0002. If no mailseal is at work, mailseal apply ends it." in stdout
     )
     assert json.loads(run(system, "--json")[1])["interrupted"]
+
+
+def test_a_suggestion_is_shown_with_the_cas_explanation(system: MemorySystem) -> None:
+    issue(system)
+    now, store = system.clock.now(), LineageStore(system)
+    (leaf,) = store.fingerprints("mail", "0001")
+    window = (now + timedelta(days=3), now + timedelta(days=4), now + timedelta(days=3, hours=1))
+    known = Suggestion("id", leaf, *window, now, "https://ca.example.net/incident-7")
+    state = LineageState(suggestions={KeyType.ECDSA_P256: known})
+    StateStore(system, "/var/lib/mailseal").save("mail", state)
+    _, stdout, _ = run(system)
+    assert "the CA suggests it" in stdout and "https://ca.example.net/incident-7" in " ".join(stdout.split())
