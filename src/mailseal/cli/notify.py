@@ -51,7 +51,7 @@ def _test(system: System, config: Config, ways: tuple[Channel, ...], out: Output
         try:
             doubts = "; ".join(way.send(system, message))
             told.append((way.label, "doubtful" if doubts else "sent", doubts))
-        except MailsealError as fault:
+        except Exception as fault:  # the other ways are still to be tried
             told.append((way.label, "failed", whole(fault)))
     heartbeat = config.notify.heartbeat
     if heartbeat.url or heartbeat.url_file:

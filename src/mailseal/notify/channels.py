@@ -4,6 +4,9 @@ A channel has an `id` (by which what it could not send is remembered; it holds
 no secret), a `label` for people, and `send`. A new way is a class with these
 three and a line in `channels`.
 
+A command runs as root, so only root may have written it, and it runs beside the
+sandbox of mailseal's own unit, as a hook does (`mailseal.hooks`).
+
 What a webhook's URL or header holds may be a secret: faults name its host
 only. A redirect is not followed, since it could lead the secret elsewhere.
 """
@@ -11,7 +14,7 @@ only. A redirect is not followed, since it could lead the secret elsewhere.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from shlex import join
 from typing import Protocol
@@ -19,14 +22,16 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from mailseal import transient
 from mailseal.config.notify import Notify, Smtp
 from mailseal.config.schema import Config
 from mailseal.errors import ConfigError, MailsealError, NetworkFault, SystemFault
+from mailseal.hooks import distrust
 from mailseal.model import Secret
 from mailseal.notify.letters import plain
 from mailseal.notify.mail import Sendmail, Submission
 from mailseal.notify.messages import Message
-from mailseal.system import System
+from mailseal.system import Completed, System
 from mailseal.system.smtp import MailServer
 
 _MOST_SECRET = 4096  # octets of a file that holds one
@@ -102,8 +107,10 @@ def secret(system: System, path: str, key: str) -> Secret:
     return Secret(content)
 
 
-def whole(fault: MailsealError) -> str:
+def whole(fault: Exception) -> str:
     """All that a fault says, in one line."""
+    if not isinstance(fault, MailsealError):
+        return f"{type(fault).__name__}: {fault}"
     return "; ".join([str(fault), *getattr(fault, "faults", ())])
 
 
@@ -199,13 +206,24 @@ class _Command:
         return f"command {join(self.argv)}"
 
     def send(self, system: System, message: Message) -> tuple[str, ...]:
+        if reason := distrust(system.files, self.argv[0]):
+            raise SystemFault(
+                f"{self.argv[0]} was not run", reason=reason, next_command=f"ls -l {self.argv[0]}"
+            )
         env = {"MAILSEAL_KIND": message.kind.value, "MAILSEAL_URGENCY": message.urgency}
-        done = system.processes.run(
-            self.argv, stdin=msgspec.json.encode(message), timeout=self.timeout, env=env
+        run = transient.run if transient.in_own_unit(system) else _as_child
+        done = run(
+            system, self.argv, timeout=self.timeout, stdin=msgspec.json.encode(message) + b"\n", env=env
         )
         if not done.ok:
             raise SystemFault(f"{self.argv[0]} ended with status {done.status}", reason=plain(done.said))
         return ()
+
+
+def _as_child(
+    system: System, argv: Sequence[str], *, timeout: float, stdin: bytes, env: Mapping[str, str]
+) -> Completed:
+    return system.processes.run(argv, timeout=timeout, stdin=stdin, env=env)
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ def deliver(system: System, case: Bookcase, book: Book, ways: Sequence[Channel])
             continue
         try:
             doubts = channel.send(system, unsent.message)
-        except MailsealError as fault:
+        except Exception as fault:  # whatever it is, the other ways are still to be used
             silent.add(channel.id)
             left[left.index(unsent)] = replace(unsent, tries=unsent.tries + 1)
             findings.append(_unsent(channel, fault))
@@ -163,7 +163,7 @@ def _saved(case: Bookcase, book: Book, findings: list[Finding]) -> bool:
     return True
 
 
-def _unsent(channel: Channel, fault: MailsealError) -> Finding:
+def _unsent(channel: Channel, fault: Exception) -> Finding:
     return Finding(
         "notify-unsent",
         Severity.WARNING,
@@ -171,7 +171,7 @@ def _unsent(channel: Channel, fault: MailsealError) -> Finding:
         seen=whole(fault),
         expected="a message that arrives",
         why="Whoever reads there does not hear of trouble. A later run sends it; other ways are used all the same.",
-        mend=fault.next_command or "mailseal notify --test",
+        mend=getattr(fault, "next_command", "") or "mailseal notify --test",
     )
 
 

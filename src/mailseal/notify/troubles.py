@@ -24,7 +24,7 @@ from mailseal.stores.state import Rejection
 ORDER = "order"
 DEPLOYMENT = "deployment"
 EXPIRING = "expiring"
-PASSING = frozenset({"hook-failed"})  # happened once; that a later run does not find it mends nothing
+PASSING = frozenset({"hook-failed", "hook-refused"})  # that a later run does not find them mends nothing
 LATE = 6  # a certificate that is due and has less than 1/6 of its life left was not renewed in time
 
 Level = Literal["error", "warning", "none"]

@@ -38,6 +38,7 @@ password_file = "/etc/mailseal/smtp.password"
 
 def scene(more: str, web: Web | None = None) -> Scene:
     made = Scene(config(more))
+    made.system.machine.put("/usr/local/bin/tell", b"", mode=0o755)
     made.system.machine.world.web = web
     return made
 
@@ -134,7 +135,6 @@ def test_a_command_gets_it_on_its_input() -> None:
 
 def test_a_command_that_fails_or_hangs_is_told() -> None:
     made = scene(COMMAND)
-    assert "no such program" in made.run(TROUBLE)[0].seen
     made.system.machine.programs.says("/usr/local/bin/tell", status=3, stderr="no credit")
     assert "status 3: no credit" in made.run(TROUBLE)[0].seen
 
@@ -143,6 +143,16 @@ def test_a_command_that_fails_or_hangs_is_told() -> None:
 
     made.system.machine.programs.table["/usr/local/bin/tell",] = hangs
     assert "did not end within 5 s" in made.run(TROUBLE)[0].seen
+
+
+@pytest.mark.parametrize(("mode", "owner"), [(0o777, (0, 0)), (0o755, (33, 33)), (None, (0, 0))])
+def test_a_command_that_others_can_write_is_not_run(mode: int | None, owner: tuple[int, int]) -> None:
+    made = scene(COMMAND.replace("bin/tell", "bin/other"))
+    if mode is not None:
+        made.system.machine.put("/usr/local/bin/other", b"", mode=mode, owner=owner)
+    (found,) = made.run(TROUBLE)
+    assert found.code == "notify-unsent" and "was not run" in found.seen
+    assert made.system.machine.programs.ran == []
 
 
 def test_a_mail_server_elsewhere_gets_it() -> None:
@@ -164,6 +174,7 @@ def test_one_way_that_fails_stops_no_other() -> None:
     made.sendmail()
     made.system.machine.put("/etc/mailseal/smtp.password", "geheim\n", mode=0o600)
     made.system.machine.world.mail_refused["smtp.example.net"] = "it answered 451 later"
+    made.system.machine.programs.says("/usr/local/bin/tell", status=1)
     found = made.run(TROUBLE)
     assert len(made.mails) == 1 and len(web.asked) == 1
     assert [(f.code, f.subject.partition(" ")[0]) for f in found] == [
@@ -175,6 +186,21 @@ def test_one_way_that_fails_stops_no_other() -> None:
     assert made.run(TROUBLE) == ()
     assert len(made.mails) == 1 and len(web.asked) == 1  # what was sent is not sent again
     assert len(made.system.machine.world.mails) == 1
+
+
+def test_nor_does_one_that_has_a_fault_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    web = Web()
+    made = scene(SMTP.replace("[notify.smtp]", 'via = "both"\n[notify.smtp]') + WEBHOOK, web)
+    made.sendmail()
+    made.system.machine.put("/etc/mailseal/smtp.password", "geheim\n", mode=0o600)
+
+    def breaks(*_: object) -> None:
+        raise UnicodeError("a fault of a library's")
+
+    monkeypatch.setattr(made.system.network, "submit", breaks)
+    (found,) = made.run(TROUBLE)
+    assert found.code == "notify-unsent" and "UnicodeError: a fault of a library's" in found.seen
+    assert len(made.mails) == 1 and len(web.asked) == 1
 
 
 def test_a_channel_that_is_named_no_more_is_forgotten() -> None:
