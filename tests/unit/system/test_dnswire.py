@@ -48,6 +48,13 @@ def test_addresses(rdtype: str, data: str) -> None:
     assert found.records == (DnsRecord(NAME, rdtype, 300, data),)
 
 
+def test_an_owner_spelled_out() -> None:
+    query = asked()
+    head, owner, rest = answered(query, (NAME, "A", "192.0.2.1")).partition(b"\xc0\x0c")
+    spelled = head + b"\4Mail\7example\3org\0" + rest
+    assert owner and dnswire.plain_addresses(spelled, query, NAME, "A", "") is not None
+
+
 @pytest.mark.parametrize(
     "wire",
     [
