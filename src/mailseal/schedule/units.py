@@ -16,6 +16,8 @@ its work allows:
 - The rehearsal needs mount, network and process namespaces and starts daemons
   in them, which change their identity, bind ports and chroot: hence these
   namespaces, @mount and the capabilities left in the bounding set.
+- Memory that is written and executed is not forbidden: a web server's modules may
+  compile as they run, and would not start in the rehearsal.
 - To tell who listens on a port (/proc/<pid>/fd) of a process with more
   capabilities than our own, CAP_SYS_PTRACE is needed; @debug stays forbidden.
 
@@ -98,7 +100,6 @@ TimeoutStopSec=5min
 CapabilityBoundingSet={" ".join(_CAPABILITIES)}
 KeyringMode=private
 LockPersonality=true
-MemoryDenyWriteExecute=true
 NoNewPrivileges=true
 PrivateDevices=true
 PrivateMounts=true
