@@ -35,6 +35,7 @@ class Diary:
         self._config = config
         self._prepared = False
         self._found: list[Finding] = []
+        self._new: dict[tuple[str, int], Generation] = {}
         self.events: tuple[Event, ...] = ()
         self.command = command
         self.began = system.clock.now()
@@ -97,6 +98,7 @@ class Diary:
         for one in issued:
             if one.generation is not None:
                 events.append(of(Deed.ORDERED, now, one.generation, one.step.why))
+                self._new[one.generation.lineage, one.generation.number] = one.generation
             elif one.error is not None:
                 name = one.step.spec.name
                 events.append(Event(Deed.FAILED, now, name, issuer=self._issuer, detail=str(one.error)))
@@ -118,6 +120,9 @@ class Diary:
         """What an interrupted run had left open was ended."""
         self.note(Event(Deed.RECOVERED, self.now, detail=f"{finding.subject}: {finding.seen}"))
 
+    def _generation(self, name: str, number: int) -> Generation | None:
+        return self._new.get((name, number)) or self._store.find(name, f"{number:04d}")
+
     def _announced(self, planned: Plan, lineages: Sequence[Lineage]) -> Told:
         names = dict.fromkeys(name for step in planned.steps for name in _names(step))
         told = described(self._config, names, lineages)
@@ -126,7 +131,7 @@ class Diary:
 
     def _step(self, deed: Deed, step: Deploy, detail: str) -> None:
         now = self.now
-        found = [(name, self._store.find(name, f"{number:04d}"), number) for name, number in step.generations]
+        found = [(name, self._generation(name, number), number) for name, number in step.generations]
         events = [
             of(deed, now, one, detail) if one else Event(deed, now, name, number, detail=detail)
             for name, one, number in found

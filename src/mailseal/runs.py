@@ -34,6 +34,7 @@ TELLERS = (
     "mailseal.notify.heartbeat:tell",
     "mailseal.telling.metrics:tell",
     "mailseal.telling.last_run:tell",
+    "mailseal.telling.remembered:tell",
 )
 
 Teller = Callable[[System, Config, "Run"], tuple[Finding, ...]]
@@ -75,8 +76,11 @@ def carry_out(
     except Locked:
         raise
     except MailsealError as error:
-        for finding in _told(system, config, _ended(diary, Report(errors=(error,))), say).report.findings:
-            say(f"{finding.subject}: {finding.seen} [{finding.code}]")
+        _told(system, config, _ended(diary, Report(errors=(error,))), say)
+        raise
+    except Exception as error:  # a fault of ours, which a timer would meet unseen again and again
+        fault = MailsealError(f"A fault of mailseal itself: {type(error).__name__}: {error}")
+        _told(system, config, _ended(diary, Report(errors=(fault,))), say)
         raise
     except KeyboardInterrupt:
         stopped = Report(errors=(MailsealError(f"mailseal {command} was interrupted"),))
@@ -86,22 +90,35 @@ def carry_out(
     return _told(system, config, _ended(diary, report), say)
 
 
+def not_begun(system: System, config: Config, command: str, error: MailsealError, say: Say) -> None:
+    """Has everybody told of a run that could not even begin; the caller raises the error."""
+    _told(system, config, _ended(Diary(system, config, command), Report(errors=(error,))), say)
+
+
 def _ended(diary: Diary, report: Report) -> Run:
     whole = replace(report, events=diary.events, findings=(*report.findings, *diary.findings))
     return Run(diary.run, diary.command, diary.began, diary.now, whole)
 
 
 def _told(system: System, config: Config, run: Run, say: Say) -> Run:
-    """The run after every teller, with what they found."""
+    """The run after every teller, with what they found. Ctrl-C ends the teller that it meets, then the run."""
+    stopped: KeyboardInterrupt | None = None
     for target in TELLERS:
+        found: tuple[Finding, ...] = ()
         try:
             found = _teller(target)(system, config, run)
+        except KeyboardInterrupt as interrupt:
+            if stopped is not None:
+                raise
+            stopped, run = interrupt, replace(run, interrupted=True)
         except Exception as error:  # a teller that fails is told of like everything else; it stops nobody
             found = (_failed(target, error),)
         run = replace(run, report=replace(run.report, findings=(*run.report.findings, *found)))
         for finding in found:
             if finding.severity >= Severity.WARNING:
                 say(f"{finding.subject}: {finding.seen}")
+    if stopped is not None:
+        raise stopped
     return run
 
 

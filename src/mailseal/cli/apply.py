@@ -10,6 +10,7 @@ import click
 
 from mailseal.cli.findings import as_json, show
 from mailseal.cli.options import App, common
+from mailseal.errors import ConfigError
 
 if TYPE_CHECKING:
     from mailseal.cli.output import Output
@@ -47,7 +48,12 @@ def run(app: App, command: str, *, insist: bool) -> int:
     from mailseal.runs import carry_out
     from mailseal.settled import remember
 
-    seen = overview(app.system, app.config_path, whole=insist)
+    try:
+        seen = overview(app.system, app.config_path, whole=insist)
+    except ConfigError as error:
+        if command == "renew":
+            _tell_somebody(app, error)
+        raise
     config = seen.config
     diary = Diary(app.system, config, command)
 
@@ -62,6 +68,16 @@ def run(app: App, command: str, *, insist: bool) -> int:
     report = carry_out(app.system, config, command, work, app.out.progress, diary=diary).report
     tell(report, app.out)
     return report.exit_code
+
+
+def _tell_somebody(app: App, error: ConfigError) -> None:
+    """A timer's run that cannot follow the configuration is told of by the last one that could be followed."""
+    from mailseal.runs import not_begun
+    from mailseal.telling.remembered import load
+
+    config = load(app.system)
+    if config is not None:
+        not_begun(app.system, config, "renew", error, app.out.progress)
 
 
 def _proof(verdict: Verdict) -> str:

@@ -8,6 +8,7 @@ import stat
 import pytest
 
 from mailseal import runs
+from mailseal.cli.main import main
 from mailseal.config.schema import Config
 from mailseal.errors import ExitCode, Locked, SystemFault
 from mailseal.model import Finding, Severity
@@ -114,6 +115,49 @@ def test_the_last_run_can_be_read_back() -> None:
     again = load(system, stand.config())
     assert again is not None and again.exit_status == 3 and again.succeeded == first.ended
     assert again.errors and "Taken back" in again.errors[0]
+
+
+def test_a_fault_of_ours_is_told_too() -> None:
+    def work() -> Report:
+        raise ZeroDivisionError("by us")
+
+    with pytest.raises(ZeroDivisionError):
+        carry_out(MemorySystem(), Config(), "renew", work, lambda line: None)
+    assert "A fault of mailseal itself: ZeroDivisionError" in str(heard[0].report.errors[0])
+
+
+def interrupts(system: System, config: Config, run: Run) -> tuple[Finding, ...]:
+    raise KeyboardInterrupt
+
+
+def test_an_interrupt_ends_one_teller_and_the_rest_hear_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"tests.unit.telling.test_runs:{name}" for name in ("interrupts", "hears")]
+    monkeypatch.setattr(runs, "TELLERS", names)
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(MemorySystem(), Config(), "renew", Report, lambda line: None)
+    assert [one.interrupted for one in heard] == [True]
+    monkeypatch.setattr(runs, "TELLERS", (names[0], *names))
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(MemorySystem(), Config(), "renew", Report, lambda line: None)
+    assert len(heard) == 1, "a second one ends all"
+
+
+def test_a_timer_with_a_configuration_that_cannot_be_followed_is_told_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = [f"tests.unit.telling.test_runs:{name}" for name in ("hears",)]
+    monkeypatch.setattr(runs, "TELLERS", (*names, "mailseal.telling.remembered:tell"))
+    stand = Stand()
+    run(stand)
+    heard.clear()
+    stand.machine.put("/etc/mailseal/mailseal.toml", "[acme]\ncontakt = []\n")
+    before = stand.machine.tree(ROOT)
+    assert main(["renew"], system=MemorySystem(stand.machine)) == ExitCode.USAGE
+    (told,) = heard
+    assert "contakt" in "".join(told.report.errors[0].lines()) and told.command == "renew"
+    assert stand.machine.tree(ROOT) == before, "what was kept stays until another can be followed"
+    assert main(["apply"], system=MemorySystem(stand.machine)) == ExitCode.USAGE
+    assert len(heard) == 1, "a person sees it"
 
 
 def test_a_damaged_record_is_none() -> None:
