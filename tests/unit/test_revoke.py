@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.x509 import Certificate
 
-from mailseal import services
 from mailseal.chains import TrustAnchors
 from mailseal.errors import ExitCode, IssueError, KeyMaterialError, NetworkFault, UsageError
 from mailseal.model import KeyType
@@ -18,7 +19,7 @@ from mailseal.rollback import rollback
 from mailseal.stores.revocations import RevocationStore
 from mailseal.vetting import vet
 from tests.support.fake_ca import respond
-from tests.support.memory import Killed, MemorySystem
+from tests.support.memory import Dead, Killed, MemorySystem, PowerLoss
 from tests.unit.test_reconcile import MAIL, ROOT, Stand, one_service
 
 __all__ = ["one_service"]
@@ -278,39 +279,40 @@ def test_one_that_nobody_asks_for_any_more(served: Stand) -> None:
 # Killed.
 
 
-def _effects() -> int:
-    stand = Stand()
-    stand.apply()
-    count = len(stand.machine.effects)
-    gone(stand, reason=LEAK)
-    return len(stand.machine.effects) - count
+@pytest.mark.parametrize("death", [Killed, PowerLoss])
+def test_ended_at_any_effect_it_is_revoked_after_all_or_not_begun(served: Stand, death: type[Dead]) -> None:
+    at, ended = 0, True
+    while ended:
+        live = served.reconciler().store.load("mail", served.serves)
+        (leaf,) = live.fingerprints()
+        served.machine.goes_wrong(death(), at=at)
+        served.later(days=1)
+        count = len(served.machine.effects)
+        with served.machine.death():
+            gone(served, reason=LEAK)
+        ended = len(served.machine.effects) - count == at
+        if not served.machine.on:
+            served.machine.power_on()
+            served.daemon.start()
+        served.machine.all_well()
+        intent = next((one for one in store(served).all() if one.fingerprint == leaf), None)
+        served.later(minutes=3)
+        report = served.renew()
+        assert report.exit_code is ExitCode.OK, (at, report.errors, report.findings)
+        assert served.serves == served.reconciler().store.current_number("mail")
+        outcome = next(
+            one.revoked for one in served.ca.state.issued.values() if _fingerprint(one.leaf) == leaf
+        )
+        assert outcome == (1 if intent else None), at
+        assert (served.serves > live.number) or not intent
+        marked = live.leaves[0][1].spki_sha256 in store(served).compromised()
+        assert marked == bool(intent) and not store(served).open()
+        at += 1
+    assert at > 30
 
 
-@pytest.fixture(scope="module")
-def effects() -> int:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(services.ADAPTERS, "daemon", "tests.unit.test_reconcile:Adapter")
-        return _effects()
-
-
-def test_killed_at_any_effect_it_is_revoked_after_all_or_not_begun(effects: int) -> None:
-    assert effects > 30
-    for at in range(effects):
-        stand = Stand()
-        stand.apply()
-        stand.machine.goes_wrong(Killed(), at=at)
-        with stand.machine.death():
-            gone(stand, reason=LEAK)
-        stand.machine.all_well()
-        wanted = bool(store(stand).all())
-        stand.later(minutes=3)
-        report = stand.renew()
-        assert report.exit_code is ExitCode.OK, (at, report.errors)
-        assert stand.serves == stand.reconciler().store.current_number("mail")
-        reasons = revoked(stand)
-        assert reasons[0] == (1 if wanted else None) and set(reasons[1:]) <= {None}, at
-        assert stand.serves > 1 or not wanted
-        assert bool(store(stand).compromised()) == wanted and not store(stand).open()
+def _fingerprint(leaf: Certificate) -> str:
+    return leaf.fingerprint(SHA256()).hex()
 
 
 def test_an_interrupt_forgets_what_is_not_replaced(served: Stand) -> None:
