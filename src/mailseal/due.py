@@ -7,8 +7,10 @@ there is no certificate that serves, an hour is long. What was bought elsewhere
 stays until it is due; then the first has its chance again.
 
 A pause of ours after a failure ends early where a person asks, and where the
-live certificate is about to expire (`mailseal.renewal.guarded`). A limit that
-the CA named ends for nobody before its time; another CA knows nothing of it.
+live certificate is about to expire (`mailseal.renewal.guarded`). That a CA has
+no time for a while (503) is waited out unless the certificate nearly expires.
+A limit that it named ends for nobody before its time; another CA knows nothing
+of it.
 """
 
 from __future__ import annotations
@@ -95,14 +97,16 @@ def _candidates(lineage: Lineage, issuers: tuple[str, ...], now: datetime) -> It
 
 
 def _paused(failure: Failure, live: Generation | None, now: datetime, *, insist: bool) -> bool:
-    if not holds(failure.at, failure.again, now) or failure.limited:
-        return holds(failure.at, failure.again, now)
-    return not insist and now < guarded(failure.at, failure.again, live, now)
+    if not holds(failure.at, failure.again, now):
+        return False
+    if failure.limited and not failure.busy:
+        return True
+    return (failure.busy or not insist) and now < guarded(failure.at, failure.again, live, now)
 
 
 def _waiting(failure: Failure, url: str, live: Generation | None, now: datetime) -> str:
     at = f" at {host(url)}" if url else ""
-    if failure.limited:
+    if failure.limited and not failure.busy:
         what = failure.limit or failure.reason
         return f"the CA's limit{at} is reached ({what}); next try {failure.again:%F %H:%M} UTC"
     again = guarded(failure.at, failure.again, live, now)

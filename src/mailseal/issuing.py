@@ -229,6 +229,7 @@ class Issuing:
             now + pause,
             limited=limit is not None,
             limit=limit.what if limit else "",
+            busy=limit is not None and limit.busy,
             since=row.began if row else now,
             validation=isinstance(error, ValidationFailed),
         )

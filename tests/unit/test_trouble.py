@@ -256,6 +256,19 @@ def test_a_limit_holds_also_where_the_certificate_nearly_expires(world: World) -
     assert world.renew().exit_code is ExitCode.OK and world.serves == 2
 
 
+def test_a_ca_that_has_no_time_is_asked_again_before_a_certificate_expires(world: World) -> None:
+    world.fallback = False
+    world.later(days=86)
+    world.goes_down(respond(503, None, {"retry-after": "999999"}))
+    assert world.renew().exit_code is ExitCode.FAILED
+    asked = len(world.ca.asked)
+    world.comes_back()
+    for run in (world.renew, world.apply):
+        assert run().exit_code is ExitCode.WAITING and len(world.ca.asked) <= asked + 2
+    world.later(hours=2.2)
+    assert world.renew().exit_code is ExitCode.OK and world.serves == 2
+
+
 # Limits.
 
 

@@ -48,12 +48,16 @@ _WINDOW = re.compile(rf"\((?P<most>\d{{1,6}})\).{{0,200}}? in the last {_SPAN}",
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A limit that was reached: what it counts, what else it stops, and until when (UTC)."""
+    """A limit that was reached: what it counts, what else it stops, and until when (UTC).
+
+    `busy`: no limit of this client's, but a server that has no time, and says when it expects to have some.
+    """
 
     what: str
     scope: Scope
     subject: str
     until: datetime
+    busy: bool = False
 
 
 def limit_of(error: Exception, now: datetime) -> Limit | None:
@@ -65,7 +69,7 @@ def limit_of(error: Exception, now: datetime) -> Limit | None:
         return None
     if problem is None and error.status != 429:  # no time just now, and it says for how long
         wait = min(timedelta(seconds=error.retry_after or 0), LONGEST_BUSY)
-        return Limit("requests", "everything", "", now + wait)
+        return Limit("it has no time", "everything", "", now + wait, busy=True)
     what, scope, subject = _which((problem or error.problem).said)
     return Limit(what, scope, subject, _until(problem or error.problem, error.retry_after, now))
 

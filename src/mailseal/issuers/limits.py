@@ -28,6 +28,7 @@ class KnownLimit(msgspec.Struct, frozen=True):
     subject: str
     at: datetime
     until: datetime
+    busy: bool = False
 
 
 class LimitReached(IssueError):
@@ -62,16 +63,23 @@ class LimitBook:
             if not holds(known.at, known.until, now) or (exempt and known.scope != "everything"):
                 continue
             if _concerns(known, spec):
-                raise LimitReached(spec, Limit(known.what, known.scope, known.subject, known.until))
+                raise LimitReached(
+                    spec, Limit(known.what, known.scope, known.subject, known.until, known.busy)
+                )
 
     def note(self, limit: Limit, now: datetime) -> None:
-        """Keeps a limit that was just met; one that stops only the very set of names is the lineage's own to keep."""
+        """Keeps a limit that was just met; one that stops only the very set of names is the lineage's own to keep.
+
+        That the CA has no time now is kept for this run, not over runs.
+        """
         if limit.scope == "set" or limit.until <= now:
             return
-        met = KnownLimit(limit.what, limit.scope, limit.subject, now, limit.until)
+        met = KnownLimit(limit.what, limit.scope, limit.subject, now, limit.until, limit.busy)
         others = [one for one in self._known if (one.scope, one.subject) != (met.scope, met.subject)]
         self._known = [*(one for one in others if holds(one.at, one.until, now)), met][-MOST:]
-        self._files.replace(self._path, msgspec.json.format(msgspec.json.encode(self._known)), mode=0o600)
+        kept = [one for one in self._known if not one.busy]
+        if kept != self._read():
+            self._files.replace(self._path, msgspec.json.format(msgspec.json.encode(kept)), mode=0o600)
 
     def _read(self) -> list[KnownLimit]:
         if self._files.stat(self._path) is None:

@@ -62,7 +62,8 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     """Tries that failed in a row: how many, the last one's time and reason, and when the next may be made.
 
     `limited`: the CA itself said until when (a rate limit), so nobody may insist on an earlier try; `limit` says
-    which it is. `since` is when the row began. `validation`: the CA could not confirm control of the names.
+    which it is. `busy`: it only had no time, which a certificate that nearly expires does not wait out.
+    `since` is when the row began. `validation`: the CA could not confirm control of the names.
     """
 
     attempts: int
@@ -71,6 +72,7 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     again: datetime
     limited: bool = False
     limit: str = ""
+    busy: bool = False
     since: datetime | None = None
     validation: bool = False
 
