@@ -150,7 +150,8 @@ def _fits(answer: Answer, expected: Expectation, facts: CertificateFacts, now: d
             why="this server calls itself so; who connects under that name is warned or refused"
             if expected.guessed
             else "mail clients warn or refuse (RFC 9525)",
-            mend=f"mailseal setup --name {name}",
+            mend=f"mailseal setup --name {name}; where there is a mailseal.toml: add the name to its identifiers, "
+            "then mailseal apply",
         )
     if not for_servers(leaf):
         yield Finding(
