@@ -103,7 +103,9 @@ class NetworkFault(SystemFault):
 
 
 class Locked(MailsealError):
-    """Another mailseal is at work."""
+    """Another mailseal is at work; what was asked for must wait until it has ended."""
+
+    exit_code = ExitCode.WAITING
 
 
 class KeyMaterialError(MailsealError):

@@ -9,7 +9,7 @@ itself, because the next run looks again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -23,7 +23,7 @@ from mailseal.deploying import Deploying, Tools
 from mailseal.desired import Desired
 from mailseal.detach import HandedBack, HandingBack, Return, returns
 from mailseal.diary import Diary
-from mailseal.errors import ApplyFailed, MailsealError
+from mailseal.errors import ApplyFailed, Locked, MailsealError
 from mailseal.issuing import Issuing, notes
 from mailseal.journal import Journal
 from mailseal.model import Generation
@@ -135,9 +135,16 @@ class Reconciler:
         return self._schedule.keep(self._report(tally), self._deploying.transactions)
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """The one lock of this machine; raises `Locked`."""
-        with self._system.lock(self._config.state.lock):
+    def lock(self, *, wait: float = 0.0) -> Iterator[None]:
+        """The one lock of this machine; raises `Locked` when another still has it after `wait` seconds."""
+        with ExitStack() as held:
+            try:
+                held.enter_context(self._system.lock(self._config.state.lock))
+            except Locked as other:
+                if wait <= 0:
+                    raise
+                self._say(f"{other.message}; waiting for it, {wait:g} s at most")
+                held.enter_context(self._system.lock(self._config.state.lock, wait=wait))
             self.store.prepare()
             yield
 

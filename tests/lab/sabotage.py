@@ -26,7 +26,7 @@ def sabotage(when: str) -> None:
     if when in left:
         left.remove(when)
         print("[sabotage done]", file=sys.stderr, flush=True)
-        subprocess.run(["sh", "-euc", SCRIPT], check=True, timeout=60)
+        subprocess.run(["sh", "-euc", SCRIPT], check=True, timeout=300)
 
 
 class Files(LocalFiles):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
 from mailseal.cli.findings import as_json, show
-from mailseal.cli.options import App, common
+from mailseal.cli.options import App, Decorated, common
 from mailseal.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -18,30 +19,44 @@ if TYPE_CHECKING:
     from mailseal.report import Report
 
 
+def _wait(seconds: float) -> Callable[[Decorated], Decorated]:
+    """The option of how long to wait for another mailseal; whoever types a command is told at once who it is."""
+    return click.option(
+        "--wait",
+        metavar="SECONDS",
+        type=click.FloatRange(min=0, max=3600),
+        default=seconds,
+        show_default=True,
+        help="Wait that long for another mailseal that is at work; then end with 4.",
+    )
+
+
 @click.command(
     "apply",
     epilog="Ends with 0 only when every endpoint serves what it should; 3 where something failed and was taken back.",
 )
+@_wait(0.0)
 @common
 @click.pass_obj
-def apply(app: App) -> int:
+def apply(app: App, wait: float) -> int:
     """Do what the plan says: order, deploy, reload, prove, or take back.
 
     A backoff of an earlier failure does not hold it up, a rate limit of the CA does.
     """
-    return run(app, "apply", insist=True)
+    return run(app, "apply", insist=True, wait=wait)
 
 
 @click.command("renew")
+@_wait(60.0)
 @common
 @click.pass_obj
-def renew(app: App) -> int:
+def renew(app: App, wait: float) -> int:
     """Apply what is due: for cron or a timer, every few hours."""
-    return run(app, "renew", insist=False)
+    return run(app, "renew", insist=False, wait=wait)
 
 
-def run(app: App, command: str, *, insist: bool) -> int:
-    """One run of the reconciler, told to a person or as JSON."""
+def run(app: App, command: str, *, insist: bool, wait: float = 0.0) -> int:
+    """One run of the reconciler, told to a person or as JSON; `wait`: seconds for another mailseal to end."""
     from mailseal.diary import Diary
     from mailseal.engine import reconciler
     from mailseal.index import overview
@@ -60,7 +75,7 @@ def run(app: App, command: str, *, insist: bool) -> int:
     def work() -> Report:
         working = reconciler(app.system, config, app.out.progress, diary, path=app.config_path)
         gc.freeze()  # what is loaded by now stays, and need not be looked at again with every order
-        with working.lock():
+        with working.lock(wait=wait):
             report = working.run_locked(insist=insist)
             remember(app.system, seen, config.acme.issuers, report.lineages, working.vetted)
         return replace(report, passed_over=tuple(row.name for row in seen.rows))
