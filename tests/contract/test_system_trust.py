@@ -113,6 +113,31 @@ def test_what_is_planted_in_a_web_root_belongs_to_its_owner_and_goes_without_a_t
     assert below(stage) == before
 
 
+def test_what_is_planted_whole_takes_the_place_of_what_stood_there(stage: Stage) -> None:
+    files = stage.system.files
+    files.create(f"{stage.root}/shadow", b"secret", mode=0o600)
+    files.mkdir(f"{stage.root}/metrics", mode=0o755)
+    files.symlink(f"{stage.root}/metrics/it.prom", f"{stage.root}/shadow")
+    stage.give(f"{stage.root}/metrics/it.prom", STRANGER)
+    stage.give(f"{stage.root}/metrics", STRANGER)
+    for content in (b"first", b"second"):
+        assert files.plant(f"{stage.root}/metrics", ("it.prom",), content, whole=True) == 0
+        state = files.state(f"{stage.root}/metrics/it.prom")
+        assert (state.kind, state.mode, state.uid, state.content) == ("file", 0o644, STRANGER, content)
+    assert files.listdir(f"{stage.root}/metrics") == ("it.prom",)
+    assert files.read(f"{stage.root}/shadow") == b"secret"
+
+
+def test_what_cannot_be_planted_whole_leaves_nothing_behind(stage: Stage) -> None:
+    files = stage.system.files
+    files.mkdir(f"{stage.root}/metrics", mode=0o755)
+    files.mkdir(f"{stage.root}/metrics/it.prom", mode=0o755)
+    before = below(stage)
+    with pytest.raises(SystemFault):
+        files.plant(f"{stage.root}/metrics", ("it.prom",), b"x", whole=True)
+    assert below(stage) == before
+
+
 def test_what_the_owner_put_in_the_way_of_a_token_is_not_written_through(stage: Stage) -> None:
     files = stage.system.files
     files.create(f"{stage.root}/shadow", b"secret", mode=0o600)

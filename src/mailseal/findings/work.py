@@ -37,8 +37,8 @@ WORK = {
     ),
     "fallback-ca": About(
         "A certificate was issued by a fallback CA",
-        "The CA of `[acme]` has failed for half of the life that was left to the certificate, or for an hour where none "
-        "served. At the next renewal it is asked first again.",
+        "The CA of `[acme]` has failed for half of the life that was left to the certificate, or for an hour where "
+        "none served. At the next renewal it is asked first again.",
     ),
     "generation-refused": About(
         "A generation was refused, since its files are not what was issued",

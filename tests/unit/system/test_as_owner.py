@@ -70,6 +70,15 @@ def test_a_file_left_behind_is_replaced_and_never_written_into(tmp_path: Path) -
     assert (file.read_bytes(), victim.read_text()) == (b"new", "precious")
 
 
+def test_whoever_reads_meets_the_old_or_the_new(tmp_path: Path) -> None:
+    plant(str(tmp_path), ("it.prom",), b"old", whole=True)
+    with (tmp_path / "it.prom").open("rb") as reader:
+        plant(str(tmp_path), ("it.prom",), b"new and longer", whole=True)
+        assert reader.read() == b"old"
+    assert (tmp_path / "it.prom").read_bytes() == b"new and longer"
+    assert mode(tmp_path / "it.prom") == 0o644
+
+
 def test_uprooting_what_is_gone_is_no_fault(tmp_path: Path) -> None:
     uproot(str(tmp_path), BELOW, directories=2)
     uproot(str(tmp_path / "gone"), BELOW)
