@@ -32,6 +32,7 @@ from mailseal.engine import anchors, reconciler, roots, way
 from mailseal.errors import UNCHANGED, ConfigError, MailsealError, UsageError, Waiting
 from mailseal.issuers.keys import new_key
 from mailseal.model import AppProtocol, Identifier, KeyType, TlsMode
+from mailseal.notify.channels import sentence as told_by
 from mailseal.observe import found_services
 from mailseal.others import Managed, managed
 from mailseal.proposals import Proposal, propose
@@ -201,7 +202,7 @@ class SettingUp:
                 )
                 lines += ["", f"{lineage.name}: renewal is due {when.at:%F %H:%M} UTC ({when.why})."]
         timer = standing(self._system, way_of(draft.config, self._path), lifetimes(report.lineages))
-        lines += [sentence(timer)]
+        lines += [sentence(timer), told_by(self._system, draft.config)]
         lines += ["Keep port 80 open to the world: the CA asks there at every renewal."]
         lines += _forwarding(draft, self._system)
         lines += ["", *_not_proven(report)]

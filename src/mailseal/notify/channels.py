@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from shlex import join
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -27,7 +28,7 @@ from mailseal.config.notify import Notify, Smtp
 from mailseal.config.schema import Config
 from mailseal.errors import ConfigError, MailsealError, NetworkFault, SystemFault
 from mailseal.hooks import distrust
-from mailseal.model import Secret
+from mailseal.model import Identifier, Secret
 from mailseal.notify.letters import plain
 from mailseal.notify.mail import Sendmail, Submission
 from mailseal.notify.messages import Message
@@ -84,7 +85,25 @@ def _mails(system: System, config: Config) -> Iterator[Channel]:
         if named or system.files.stat(mail.sendmail, follow=True) is not None:
             yield Sendmail(mail.sendmail, mail.sender, recipients)
     if via in ("smtp", "both") and notify.smtp.host:
-        yield _Smtp(notify, config.certificate[0].identifiers[0] if config.certificate else "", recipients)
+        yield _Smtp(notify, _helo(config), recipients)
+
+
+def _helo(config: Config) -> str:
+    """What we call ourselves to a mail server: a name, or an address as a literal (RFC 5321 section 4.1.3)."""
+    if not config.certificate:
+        return "localhost"
+    first = Identifier.parse(config.certificate[0].identifiers[0])
+    if first.kind == "dns":
+        return first.value
+    return f"[IPv6:{first.value}]" if ":" in first.value else f"[{first.value}]"
+
+
+def sentence(system: System, config: Config) -> str:
+    """Who is told of trouble, for a person who has just set the machine up."""
+    found = channels(system, config)
+    if not found:
+        return "Nobody would be told of a renewal that fails: mailseal notify says what to do about it."
+    return f"Trouble is told by {', '.join(one.label for one in found)}; try it: mailseal notify --test"
 
 
 def secret(system: System, path: str, key: str) -> Secret:
@@ -133,7 +152,7 @@ class _Smtp:
             smtp.host or "",
             smtp.port or (465 if smtp.tls == "implicit" else 587),
             smtp.tls == "implicit",
-            self.helo or "localhost",
+            self.helo,
             smtp.ca_file,
             smtp.user,
             timeout=smtp.timeout,
@@ -172,7 +191,10 @@ class _Webhook:
 
     @property
     def id(self) -> str:
-        return f"webhook:{self.url_file or urlsplit(self.url or '').hostname}"
+        if self.url_file:
+            return f"webhook:{self.url_file}"
+        told_apart = sha256((self.url or "").encode()).hexdigest()[:12]
+        return f"webhook:{urlsplit(self.url or '').hostname}:{told_apart}"
 
     @property
     def label(self) -> str:

@@ -14,7 +14,6 @@ from mailseal.config.notify import Heartbeat
 from mailseal.config.schema import Config
 from mailseal.errors import MailsealError
 from mailseal.model import Finding, Severity
-from mailseal.notify.channels import Asking, address, asked, whole
 from mailseal.notify.troubles import of_report
 from mailseal.system import System
 
@@ -28,17 +27,21 @@ def tell(system: System, config: Config, run: Run) -> tuple[Finding, ...]:
     """The teller of `mailseal.runs`."""
     if run.interrupted or not (config.notify.heartbeat.url or config.notify.heartbeat.url_file):
         return ()
+    from mailseal.notify.channels import whole
+
     troubles = of_report(run.report, config.notify.findings, system.clock.now(), None)
     said = f"mailseal {run.command}: exit status {int(run.report.exit_code)}, trouble: {len(troubles)}\n"
     try:
         beat(system, config.notify.heartbeat, said, well=not troubles)
     except MailsealError as fault:
-        return (_silent(fault),)
+        return (_silent(fault, whole(fault)),)
     return ()
 
 
 def beat(system: System, heartbeat: Heartbeat, said: str, *, well: bool) -> None:
     """Asks for the URL. Raises `MailsealError`."""
+    from mailseal.notify.channels import Asking, address, asked
+
     url = address(system, heartbeat.url, heartbeat.url_file, "[notify.heartbeat] url_file")
     if not well:
         if heartbeat.failure_suffix is None:
@@ -50,12 +53,12 @@ def beat(system: System, heartbeat: Heartbeat, said: str, *, well: bool) -> None
     asked(system, Asking(heartbeat.method, url, headers, body, heartbeat.ca_file, heartbeat.timeout), LABEL)
 
 
-def _silent(fault: MailsealError) -> Finding:
+def _silent(fault: MailsealError, seen: str) -> Finding:
     return Finding(
         "heartbeat-unsent",
         Severity.WARNING,
         LABEL,
-        seen=whole(fault),
+        seen=seen,
         expected="an answer of the watchman",
         why="He will take it that this machine or its timer is gone.",
         mend=fault.next_command or "mailseal notify --test",

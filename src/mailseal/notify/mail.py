@@ -11,13 +11,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from email.headerregistry import Address
-from email.message import EmailMessage
-from email.policy import SMTP
-from email.utils import format_datetime
 from shlex import join
 
 from mailseal.errors import NetworkFault, SystemFault
+from mailseal.model import Identifier
 from mailseal.notify.letters import plain, when
 from mailseal.notify.messages import Message
 from mailseal.notify.schedule import Urgency
@@ -30,7 +27,16 @@ _NAME = "mailseal"
 
 
 def rendered(message: Message, sender: str | None, recipients: tuple[str, ...], now: datetime) -> bytes:
-    """The whole mail, lines ended by CRLF. One that is late says so."""
+    """The whole mail, lines ended by CRLF. One that is late says so.
+
+    Raises `SystemFault` for an address that only SMTPUTF8 (RFC 6531) could carry.
+    """
+    from email.headerregistry import Address
+    from email.message import EmailMessage
+    from email.policy import SMTP
+    from email.utils import format_datetime
+
+    sender, recipients = ascii_address(sender) if sender else None, tuple(map(ascii_address, recipients))
     # A header is folded where it must be only: some readers show an early fold as a gap (RFC 5322 section 2.1.1).
     mail = EmailMessage(policy=SMTP.clone(max_line_length=_UNFOLDED) if message.subject.isascii() else SMTP)
     mail["From"] = Address(_NAME, addr_spec=sender) if sender else Address(_NAME, username="root")
@@ -46,6 +52,18 @@ def rendered(message: Message, sender: str | None, recipients: tuple[str, ...], 
         text = f"(Written {when(message.at)}; it could not be sent before.)\n\n{text}"
     mail.set_content(text, cte="7bit" if text.isascii() else "quoted-printable")
     return mail.as_bytes()
+
+
+def ascii_address(address: str) -> str:
+    """The address with its domain as DNS has it. Raises `SystemFault` where that is not enough."""
+    local, _, domain = address.rpartition("@")
+    if not local.isascii():
+        raise SystemFault(
+            f"No mail can be sent to or from {address}",
+            reason="what stands before its @ is not ASCII",
+            next_command="name another address below [notify.mail]",
+        )
+    return f"{local}@{Identifier.parse(domain).value}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +85,8 @@ class Sendmail:
     def send(self, system: System, message: Message) -> tuple[str, ...]:
         """Hands it over. Raises `SystemFault`; what it returns are doubts, a sentence each."""
         argv = [self.program, "-t", "-i"]
+        if self.sender:
+            argv += ["-f", ascii_address(self.sender)]
         content = rendered(message, self.sender, self.recipients, system.clock.now())
         done = system.processes.run(argv, stdin=content.replace(b"\r\n", b"\n"), timeout=SENDMAIL_TIMEOUT)
         if not done.ok:
@@ -107,7 +127,8 @@ class Submission:
         """Hands it over. Raises `NetworkFault`; what it returns are the recipients that were refused."""
         content = rendered(message, self.sender, self.recipients, system.clock.now())
         try:
-            return system.network.submit(self.server, self.sender, self.recipients, content)
+            sender, recipients = ascii_address(self.sender), tuple(map(ascii_address, self.recipients))
+            return system.network.submit(self.server, sender, recipients, content)
         except NetworkFault as fault:
             raise NetworkFault(
                 fault.message,

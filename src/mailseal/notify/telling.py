@@ -15,17 +15,16 @@ from msgspec.structs import replace
 
 from mailseal.config.schema import Config
 from mailseal.errors import MailsealError, SystemFault
-from mailseal.model import Finding, Severity
+from mailseal.model import Finding, Identifier, Severity
 from mailseal.notify.book import MOST_UNSENT, Book, Bookcase, Unsent
-from mailseal.notify.channels import Channel, channels, whole
-from mailseal.notify.letters import letter
 from mailseal.notify.messages import Kind, Message
 from mailseal.notify.news import News, news
 from mailseal.notify.troubles import Life, of_report
 from mailseal.stores.filesystem import LineageStore
 from mailseal.system import System
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a run without news, which is nearly every run, loads no ways and writes no letters
+    from mailseal.notify.channels import Channel
     from mailseal.runs import Run
 
 LOOKING = frozenset({"renew", "apply"})  # a person sits before every other command, and sees what it says
@@ -35,12 +34,17 @@ _PATIENCE = 60.0  # seconds that another run may take to send
 
 def tell(system: System, config: Config, run: Run) -> tuple[Finding, ...]:
     """The teller of `mailseal.runs`: one finding for each channel that failed."""
-    ways = channels(system, config)
-    if not ways or run.interrupted:
+    if run.interrupted or not config.notify.enabled:
         return ()
     case = Bookcase(system, config.state.directory)
-    after, told = _planned(system, config, run, case.load())
-    if not told and after == case.load() and not after.unsent:
+    before = case.load()
+    after, told = _planned(system, config, run, before)
+    if not told and after == before and not after.unsent:
+        return ()
+    from mailseal.notify.channels import channels
+
+    ways = channels(system, config)
+    if not ways:
         return ()
     store = LineageStore(system, config.state.directory)
     if system.files.stat(store.root) is None:
@@ -53,6 +57,8 @@ def tell(system: System, config: Config, run: Run) -> tuple[Finding, ...]:
 
 def deliver(system: System, case: Bookcase, book: Book, ways: Sequence[Channel]) -> tuple[Finding, ...]:
     """Writes the book, sends what is unsent, and writes what is left. Needs the book's lock."""
+    from mailseal.notify.channels import whole
+
     findings: list[Finding] = []
     kept = _saved(case, book, findings)
     left, silent = list(book.unsent), set()
@@ -68,7 +74,7 @@ def deliver(system: System, case: Bookcase, book: Book, ways: Sequence[Channel])
         except Exception as fault:  # whatever it is, the other ways are still to be used
             silent.add(channel.id)
             left[left.index(unsent)] = replace(unsent, tries=unsent.tries + 1)
-            findings.append(_unsent(channel, fault))
+            findings.append(_unsent(channel, fault, whole(fault)))
             continue
         left.remove(unsent)
         findings.extend(_doubtful(channel, doubt) for doubt in doubts)
@@ -80,9 +86,12 @@ def deliver(system: System, case: Bookcase, book: Book, ways: Sequence[Channel])
 
 def host(config: Config, machine: str) -> str:
     """What the machine is called: its own full name, else the first name of its first certificate."""
-    if "." in machine or not config.certificate:
-        return machine or "localhost"
-    return config.certificate[0].identifiers[0]
+    return machine if "." in machine else first_name(config) or machine or "localhost"
+
+
+def first_name(config: Config) -> str:
+    """The first name of the first certificate, as DNS has it; empty where there is none."""
+    return Identifier.parse(config.certificate[0].identifiers[0]).value if config.certificate else ""
 
 
 def machine_name(system: System) -> str:
@@ -121,6 +130,8 @@ def first_to_expire(system: System, config: Config) -> Life | None:
 
 
 def _written(system: System, config: Config, one: News, command: str) -> Message:
+    from mailseal.notify.letters import letter
+
     machine = machine_name(system)
     now = system.clock.now().replace(microsecond=0)
     return letter(
@@ -163,12 +174,12 @@ def _saved(case: Bookcase, book: Book, findings: list[Finding]) -> bool:
     return True
 
 
-def _unsent(channel: Channel, fault: Exception) -> Finding:
+def _unsent(channel: Channel, fault: Exception, seen: str) -> Finding:
     return Finding(
         "notify-unsent",
         Severity.WARNING,
         channel.label,
-        seen=whole(fault),
+        seen=seen,
         expected="a message that arrives",
         why="Whoever reads there does not hear of trouble. A later run sends it; other ways are used all the same.",
         mend=getattr(fault, "next_command", "") or "mailseal notify --test",

@@ -70,6 +70,33 @@ def test_a_webhook_gets_all_of_it_as_json() -> None:
     assert "The CA does not answer" in told["text"]
 
 
+def test_two_webhooks_at_one_host() -> None:
+    web = Web()
+    scene(WEBHOOK + WEBHOOK.replace("SECRETPATH", "OTHER"), web).run(TROUBLE)
+    assert [asked[1].rpartition("/")[2] for asked in web.asked] == ["SECRETPATH", "OTHER"]
+
+
+def test_names_in_any_script() -> None:
+    made = scene(SMTP.replace("admin@example.net", "admin@bücher.example"))
+    made.system.machine.put("/etc/mailseal/smtp.password", "geheim", mode=0o600)
+    assert made.run(TROUBLE) == ()
+    (mail,) = made.system.machine.world.mails
+    assert mail.recipients == ("admin@xn--bcher-kva.example",)
+    assert b"To: admin@xn--bcher-kva.example\r\n" in mail.message
+    made = scene(SMTP.replace("admin@", "адмін@"))
+    made.system.machine.put("/etc/mailseal/smtp.password", "geheim", mode=0o600)
+    assert "not ASCII" in made.run(TROUBLE)[0].seen
+
+
+def test_a_sender_of_ones_own_gets_what_comes_back() -> None:
+    made = scene('[notify.mail]\nsender = "mailseal@example.org"\n')
+    made.system.machine.put("/usr/sbin/sendmail", b"", mode=0o755)
+    made.system.machine.programs.says("/usr/sbin/sendmail")
+    made.run(TROUBLE)
+    (ran,) = made.system.machine.programs.ran
+    assert ran.argv == ("/usr/sbin/sendmail", "-t", "-i", "-f", "mailseal@example.org")
+
+
 def test_a_secret_header_and_a_secret_url_come_from_files() -> None:
     web = Web()
     made = scene(
@@ -227,7 +254,8 @@ def test_a_channel_that_is_named_no_more_is_forgotten() -> None:
 def test_who_is_told(more: str, ids: list[str]) -> None:
     made = scene(more)
     made.sendmail()
-    assert [channel.id for channel in channels(made.system, made.settings)] == ids
+    found = [channel.id for channel in channels(made.system, made.settings)]
+    assert [re.sub(r"(webhook:.*):[0-9a-f]{12}", r"\1", one) for one in found] == ids
 
 
 @pytest.mark.parametrize(
