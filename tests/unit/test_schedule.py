@@ -177,6 +177,13 @@ class TestStanding:
         assert sentence(found).startswith("systemd (mailseal.timer) looks every 4 hours")
         assert found.next == datetime(2026, 11, 23, 20, 21, 5, tzinfo=UTC) and found.last is None
 
+    def test_a_timer_whose_run_is_at_work(self) -> None:
+        system = _machine("systemd")
+        shown = "NextElapseUSecRealtime=\nActiveState=active\nSubState=running\n"
+        system.machine.programs.says("systemctl", "show", stdout=shown)
+        found = standing(system, Schedule.KEEP, [90 * DAY])
+        assert found.by == "systemd" and found.at_work and found.next is None and not found.trouble
+
     def test_a_timer_that_does_not(self) -> None:
         system = _machine("systemd")
         system.machine.programs.says("systemctl", "show", stdout="ActiveState=inactive\n")

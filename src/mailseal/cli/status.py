@@ -215,8 +215,8 @@ def _show_timer(timer: Timer, last: LastRun | None, out: Output) -> None:
         rows.append(("looks", f"never by itself: {timer.lacking}"))
     if timer.last:
         rows.append(("started", _when(timer.last)))
-    if timer.next:
-        rows.append(("next", _when(timer.next)))
+    if timer.next or timer.at_work:
+        rows.append(("next", _when(timer.next) if timer.next else "a run is at work now"))
     if last:
         rows.append(("last run", f"{last.command}, {_when(last.ended)}: {_outcome(last)}"))
     if rows or timer.trouble:

@@ -16,7 +16,7 @@ from mailseal.system import System
 # Where a timer's program is looked for, whoever asks: not in PATH, which differs between a shell and a unit.
 PROGRAMS = tuple(f"/usr/{folder}/mailseal" for folder in ("local/sbin", "local/bin", "sbin", "bin"))
 _CRONS = ("cron", "crond")
-_SHOWN = "ActiveState,LastTriggerUSec,NextElapseUSecRealtime"
+_SHOWN = "ActiveState,SubState,LastTriggerUSec,NextElapseUSecRealtime"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +50,13 @@ class Place:
 class Timing:
     """How the schedule stands: who starts mailseal ("systemd", "cron", "" for nobody), last and next time (UTC).
 
-    What nobody tells is None: cron keeps no record.
+    What nobody tells is None: cron keeps no record, and systemd has no next time while a run is at work.
     """
 
     by: str = ""
     last: datetime | None = None
     next: datetime | None = None
+    at_work: bool = False
 
 
 def look(system: System) -> Place:
@@ -83,7 +84,8 @@ def timing(system: System) -> Timing:
         shown = _shown(system)
         if shown.get("ActiveState") == "active":
             last, following = shown.get("LastTriggerUSec", ""), shown.get("NextElapseUSecRealtime", "")
-            return Timing("systemd", _moment(last), _moment(following))
+            at_work = shown.get("SubState") == "running"
+            return Timing("systemd", _moment(last), _moment(following), at_work)
         return Timing()
     return Timing("cron" if system.files.stat(cron.PATH) is not None else "")
 

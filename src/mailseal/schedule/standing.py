@@ -16,13 +16,14 @@ from mailseal.system import System
 class Standing:
     """The schedule as it stands. `by` is "systemd", "cron" or empty; times are UTC, None where nobody tells.
 
-    `trouble`: nobody looks though somebody should; `lacking`: nobody could on this machine.
+    `at_work`: a run that the timer started is under way. `trouble`: nobody looks though somebody should; `lacking`: nobody could on this machine.
     """
 
     by: str
     every: str
     last: datetime | None
     next: datetime | None
+    at_work: bool
     trouble: str
     lacking: str
 
@@ -36,7 +37,7 @@ def standing(system: System, way: Schedule, lifetimes: Iterable[timedelta]) -> S
     if way is Schedule.KEEP and held and not now.by and not lacking:
         trouble = "Nobody looks for certificates to renew: the timer does not run."
     every = words(interval(held)) if now.by else ""
-    return Standing(now.by, every, now.last, now.next, trouble, lacking)
+    return Standing(now.by, every, now.last, now.next, now.at_work, trouble, lacking)
 
 
 def sentence(found: Standing) -> str:
