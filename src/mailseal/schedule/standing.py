@@ -16,7 +16,8 @@ from mailseal.system import System
 class Standing:
     """The schedule as it stands. `by` is "systemd", "cron" or empty; times are UTC, None where nobody tells.
 
-    `at_work`: a run that the timer started is under way. `trouble`: nobody looks though somebody should; `lacking`: nobody could on this machine.
+    `at_work`: a run that the timer started is under way. `trouble`: nobody looks though somebody should;
+    `lacking`: nobody could on this machine.
     """
 
     by: str
