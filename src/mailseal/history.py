@@ -23,6 +23,7 @@ import msgspec
 
 from mailseal.model import Generation
 from mailseal.system import System
+from mailseal.unreadable import UNREADABLE
 
 MOST = 8_388_608  # octets; about 25,000 lines
 _READ = 2 * MOST
@@ -128,7 +129,7 @@ class History:
                 for text in self._files.read(path, _READ).split(b"\n"):
                     try:
                         yield msgspec.json.decode(text, type=Line)
-                    except msgspec.DecodeError:
+                    except UNREADABLE:
                         continue
 
     def _make_room(self) -> None:

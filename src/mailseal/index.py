@@ -34,6 +34,7 @@ from mailseal.errors import SystemFault
 from mailseal.stores.filesystem import DEFAULT_ROOT, LineageStore
 from mailseal.stores.state import StateStore
 from mailseal.system import System
+from mailseal.unreadable import UNREADABLE
 
 FORMAT = f"{__version__}/1"
 _STATE = re.compile(rb'^\[state\][ \t]*\n(?:(?!\[)[^\n]*\n)*?[ \t]*directory[ \t]*=[ \t]*"([^"\\\n]+)"', re.M)
@@ -119,7 +120,7 @@ def stored(system: System, directory: str) -> Index | None:
         if found is None or found.kind != "file" or found.mode & 0o077 or found.uid != 0:
             return None
         index = msgspec.msgpack.decode(system.files.read(path, _MOST), type=Index)
-    except (SystemFault, msgspec.DecodeError):
+    except (SystemFault, *UNREADABLE):
         return None
     fits = index.format == FORMAT and index.head.state.directory == directory and index.head.certificate
     return index if fits else None

@@ -34,6 +34,7 @@ from mailseal.merging import rebase
 from mailseal.model import FileState
 from mailseal.steps import Put, after_state
 from mailseal.system import System
+from mailseal.unreadable import UNREADABLE
 
 T = TypeVar("T")
 _RECORD = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]+\.json")
@@ -236,7 +237,7 @@ class Journal:
     def _decode(self, path: str, kind: type[T]) -> T:
         try:
             return msgspec.json.decode(self._files.read(path), type=kind)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise SystemFault(
                 f"the journal file {path} is damaged",
                 reason=str(error),

@@ -29,6 +29,7 @@ from mailseal.model import Finding, Severity
 from mailseal.services.base import ServiceSettings
 from mailseal.steps import Deploy, Put, after_state
 from mailseal.system import Files, System
+from mailseal.unreadable import UNREADABLE
 
 TIMEOUT = 90.0
 _UNSHARE = (
@@ -156,7 +157,7 @@ class Rehearsals:
             return StageReport(impossible=done.said or f"the stage ended with status {done.status}")
         try:
             return msgspec.json.decode(done.stdout, type=StageReport)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             return StageReport(impossible=f"the stage's answer cannot be read: {error}")
 
 

@@ -17,6 +17,7 @@ import msgspec
 
 from mailseal.acme.problems import AcmeProtocolError, Problem
 from mailseal.model import Identifier
+from mailseal.unreadable import UNREADABLE
 
 Short = Annotated[str, msgspec.Meta(max_length=256)]
 Url = Annotated[str, msgspec.Meta(max_length=2048)]
@@ -148,7 +149,7 @@ def decode(body: bytes, kind: type[T], *, what: str) -> T:
     """JSON into a struct. Raises `AcmeProtocolError` that names `what` and the field at fault."""
     try:
         return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise AcmeProtocolError(
             f"The CA's answer for {what} is not what RFC 8555 allows", reason=str(error)[:300]
         ) from error

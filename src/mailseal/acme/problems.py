@@ -15,6 +15,7 @@ from typing import Annotated
 import msgspec
 
 from mailseal.errors import ExitCode, IssueError
+from mailseal.unreadable import UNREADABLE
 
 PREFIX = "urn:ietf:params:acme:error:"
 MOST_SUBPROBLEMS = 1000
@@ -162,7 +163,7 @@ def read_problem(body: bytes, status: int) -> Problem:
     """The problem document in an answer; one made of the status where there is none that can be read."""
     try:
         problem = msgspec.json.decode(body, type=Problem)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         problem = Problem()
     if problem.kind or problem.detail or problem.title or problem.subproblems:
         return problem

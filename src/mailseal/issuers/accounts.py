@@ -19,6 +19,7 @@ from mailseal.issuers.keys import new_key
 from mailseal.model import KeyType, Secret
 from mailseal.system import Files, System
 from mailseal.system.http import Http
+from mailseal.unreadable import UNREADABLE
 
 
 class StoredAccount(msgspec.Struct, frozen=True):
@@ -42,7 +43,7 @@ def stored(files: Files, path: str) -> StoredAccount | None:
         return None
     try:
         return msgspec.json.decode(files.read(name), type=StoredAccount)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise SystemFault(
             f"{name} is damaged",
             reason=str(error),

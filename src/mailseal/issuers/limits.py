@@ -16,6 +16,7 @@ from mailseal.errors import ExitCode, IssueError
 from mailseal.model import CertificateSpec
 from mailseal.stores.state import holds
 from mailseal.system import Files
+from mailseal.unreadable import UNREADABLE
 
 MOST = 200
 
@@ -86,7 +87,7 @@ class LimitBook:
             return []
         try:
             return msgspec.json.decode(self._files.read(self._path), type=list[KnownLimit])
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return []  # a memory, not a record: losing it costs one refusal
 
 

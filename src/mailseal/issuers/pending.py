@@ -15,6 +15,7 @@ import msgspec
 
 from mailseal.model import KeyType, Secret
 from mailseal.system import System
+from mailseal.unreadable import UNREADABLE
 
 
 class PendingOrder(msgspec.Struct, frozen=True):
@@ -53,7 +54,7 @@ class PendingOrders:
             return None
         try:
             left = msgspec.json.decode(self._files.read(path, 2_097_152), type=PendingOrder)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return None
         return left if left.wish == wish and left.url else None
 

@@ -14,6 +14,7 @@ import msgspec
 from mailseal.notify.messages import Message
 from mailseal.notify.schedule import Urgency
 from mailseal.system import System
+from mailseal.unreadable import UNREADABLE
 
 MOST_UNSENT = 20  # messages a channel; the oldest give way
 
@@ -73,7 +74,7 @@ class Bookcase:
             return Book()
         try:
             return msgspec.json.decode(self._files.read(self.path), type=Book)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return Book()
 
     def save(self, book: Book) -> None:

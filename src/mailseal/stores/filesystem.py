@@ -38,6 +38,7 @@ from mailseal.model import (
     Wish,
 )
 from mailseal.system import System
+from mailseal.unreadable import UNREADABLE
 
 DEFAULT_ROOT = "/var/lib/mailseal"
 _NUMBER = re.compile(r"[0-9]{4,}")
@@ -151,7 +152,7 @@ class LineageStore:
         path = f"{self.folder(name)}/{number:04d}/meta.json"
         try:
             meta, leaves, asked = _read_meta(self._files.read(path))
-        except (msgspec.DecodeError, ValueError) as error:
+        except (*UNREADABLE, ValueError) as error:
             raise SystemFault(
                 f"{path} is damaged",
                 reason=str(error),

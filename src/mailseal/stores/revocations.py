@@ -22,6 +22,7 @@ import msgspec
 from mailseal.errors import SystemFault
 from mailseal.model import KeyType
 from mailseal.system import System
+from mailseal.unreadable import UNREADABLE
 
 
 class Revocation(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -105,7 +106,7 @@ class RevocationStore:
             return _Kept()
         try:
             return msgspec.json.decode(self._files.read(self.path), type=_Kept)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise SystemFault(
                 f"{self.path} is damaged",
                 reason=str(error),

@@ -12,6 +12,7 @@ import msgspec
 
 from mailseal.model import KeyType
 from mailseal.system import System
+from mailseal.unreadable import UNREADABLE
 
 
 class Rejection(msgspec.Struct, frozen=True):
@@ -162,7 +163,7 @@ class StateStore:
             return LineageState()
         try:
             return msgspec.json.decode(self._files.read(path), type=LineageState)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return LineageState()
 
     def save(self, name: str, state: LineageState) -> None:

@@ -20,6 +20,7 @@ from mailseal.model import Finding, Severity, worst
 from mailseal.observe import Lineage
 from mailseal.renewal import renewal_time
 from mailseal.system import System
+from mailseal.unreadable import UNREADABLE
 
 if TYPE_CHECKING:  # `mailseal status` reads the record, and waits for none of the heavy libraries
     from mailseal.report import Report
@@ -66,7 +67,7 @@ def load(system: System, config: Config) -> LastRun | None:
         return None
     try:
         return msgspec.json.decode(system.files.read(_path(config), _READ), type=LastRun)
-    except (msgspec.DecodeError, MailsealError):
+    except (*UNREADABLE, MailsealError):
         return None
 
 
