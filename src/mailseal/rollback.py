@@ -8,7 +8,8 @@ which finds the choice.
 
 Refused, with the reason and what to type instead: a generation that is not
 there whole, that is expired or nearly so, whose files are damaged, or that was
-revoked; and, unless it is said explicitly, one that lacks a name or a kind of
+revoked, by `mailseal revoke` or, as far as its revocation list can be had, by
+its CA; and, unless it is said explicitly, one that lacks a name or a kind of
 key which is served now and still wished for: nothing shrinks silently.
 
 Promises: where the rollback fails, the choice is forgotten and what was served
@@ -21,7 +22,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from mailseal import pinning
+from mailseal.certificates import read_pem
 from mailseal.config.schema import Config
+from mailseal.crls import revocation
 from mailseal.errors import ApplyFailed, MailsealError, UsageError
 from mailseal.history import Deed, of
 from mailseal.model import CertificateSpec, Generation
@@ -30,6 +33,7 @@ from mailseal.reconcile import Reconciler
 from mailseal.remember import Memory
 from mailseal.renewal import nearly_expired
 from mailseal.report import Report
+from mailseal.stores.filesystem import LineageStore
 from mailseal.stores.revocations import RevocationStore
 from mailseal.system import System
 
@@ -60,7 +64,7 @@ def rollback(system: System, config: Config, working: Reconciler, wanted: Wanted
                 next_command="mailseal apply (takes the machine up again)",
             )
         lineage = observe_lineage(system, working.store, working.states, spec)
-        chosen = _choice(system, working.store.root, lineage, spec, wanted)
+        chosen = _choice(system, working.store, lineage, spec, wanted)
         memory = Memory(system, working.states, working.wanted.default.name if working.wanted.default else "")
         newest = max(working.store.numbers(spec.name))
         now, issuer = system.clock.now(), config.acme.directory_url
@@ -90,8 +94,8 @@ def spec_of(working: Reconciler, name: str) -> CertificateSpec:
     return found
 
 
-def refusals(system: System, root: str, lineage: Lineage, chosen: Generation) -> Iterator[str]:
-    """Why a generation must not go live again, a sentence each; none where it may."""
+def refusals(system: System, store: LineageStore, lineage: Lineage, chosen: Generation) -> Iterator[str]:
+    """Why a generation must not go live again, a sentence each; none where it may. Asks the CA's revocation list."""
     rejection = lineage.state.rejection(chosen.number)
     if nearly_expired(chosen, system.clock.now()):
         tense = "expired" if system.clock.now() >= chosen.not_after else "expires"
@@ -101,9 +105,23 @@ def refusals(system: System, root: str, lineage: Lineage, chosen: Generation) ->
     withdrawal = lineage.state.withdrawn.get(chosen.number)
     if withdrawal is not None:
         yield f"it {'was' if withdrawal.revoked else 'is to be'} revoked ({withdrawal.why})"
-    compromised = RevocationStore(system, root).compromised()
+    compromised = RevocationStore(system, store.root).compromised()
     if any(facts.spki_sha256 in compromised for _, facts in chosen.leaves):
         yield "its key is marked compromised"
+    elif withdrawal is None and (listed := _listed(system, store, chosen)):
+        yield f"its CA has revoked it ({listed})"
+
+
+def _listed(system: System, store: LineageStore, chosen: Generation) -> str:
+    """What the revocation list that a certificate names says of it; empty where it says nothing."""
+    for files in store.generation_files(chosen):
+        try:
+            leaf, *above = read_pem(system.files.read(files.fullchain, 1_048_576))
+        except (MailsealError, ValueError):  # the vetting tells it
+            continue
+        if above and (found := revocation(system, leaf, above[0])):
+            return found
+    return ""
 
 
 def lacks(spec: CertificateSpec, live: Generation, chosen: Generation) -> tuple[str, ...]:
@@ -115,15 +133,17 @@ def lacks(spec: CertificateSpec, live: Generation, chosen: Generation) -> tuple[
     return (*names, *sorted(f"a key of type {kind}" for kind in kinds - {kind for kind, _ in chosen.leaves}))
 
 
-def _choice(system: System, root: str, lineage: Lineage, spec: CertificateSpec, wanted: Wanted) -> Generation:
+def _choice(
+    system: System, store: LineageStore, lineage: Lineage, spec: CertificateSpec, wanted: Wanted
+) -> Generation:
     live = lineage.generation(lineage.current)
     if live is None:
         raise UsageError(f"No generation of {spec.name!r} is live", next_command="mailseal apply")
     if wanted.number is not None:
-        return _named(system, root, lineage, spec, live, wanted)
+        return _named(system, store, lineage, spec, live, wanted)
     told = []
     for earlier in reversed([g for g in lineage.generations if g.number < live.number]):
-        why = [*refusals(system, root, lineage, earlier), *_smaller(spec, live, earlier, wanted)]
+        why = [*refusals(system, store, lineage, earlier), *_smaller(spec, live, earlier, wanted)]
         if not why:
             return earlier
         told.append(f"{earlier.label}: {'; '.join(why)}")
@@ -135,7 +155,12 @@ def _choice(system: System, root: str, lineage: Lineage, spec: CertificateSpec, 
 
 
 def _named(
-    system: System, root: str, lineage: Lineage, spec: CertificateSpec, live: Generation, wanted: Wanted
+    system: System,
+    store: LineageStore,
+    lineage: Lineage,
+    spec: CertificateSpec,
+    live: Generation,
+    wanted: Wanted,
 ) -> Generation:
     chosen = lineage.generation(wanted.number)
     kept = ", ".join(g.label for g in lineage.generations)
@@ -145,7 +170,7 @@ def _named(
             reason=f"these are: {kept}",
             next_command="mailseal status",
         )
-    why = [*refusals(system, root, lineage, chosen), *_smaller(spec, live, chosen, wanted)]
+    why = [*refusals(system, store, lineage, chosen), *_smaller(spec, live, chosen, wanted)]
     if why:
         raise UsageError(
             f"Generation {chosen.label} of {spec.name!r} must not go live again",
