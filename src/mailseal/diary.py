@@ -100,8 +100,8 @@ class Diary:
                 events.append(of(Deed.ORDERED, now, one.generation, one.step.why))
                 self._new[one.generation.lineage, one.generation.number] = one.generation
             elif one.error is not None:
-                name = one.step.spec.name
-                events.append(Event(Deed.FAILED, now, name, issuer=self._issuer, detail=str(one.error)))
+                name, issuer = one.step.spec.name, one.step.issuer or self._issuer
+                events.append(Event(Deed.FAILED, now, name, issuer=issuer, detail=str(one.error)))
         self.note(*events)
 
     def deployed(self, step: Deploy) -> None:

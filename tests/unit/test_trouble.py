@@ -62,6 +62,7 @@ class World(Stand):
     """The stand with a second CA to fall back to, and a staging server of the first."""
 
     fallback = True
+    profiles: Mapping[str, str] = {}
 
     def __init__(self, rules: Rules | None = None) -> None:
         super().__init__(rules)
@@ -73,7 +74,9 @@ class World(Stand):
 
     def config(self) -> configuration.Config:
         config = super().config()
-        table = configuration.Fallback(directory=self.second.directory_url, agree_to_terms=True)
+        table = configuration.Fallback(
+            directory=self.second.directory_url, agree_to_terms=True, profile=self.profiles.get("fallback")
+        )
         acme = configuration.Acme(
             directory=self.directory,
             contact=config.acme.contact,
@@ -193,6 +196,16 @@ def test_without_any_certificate_an_hour_is_long() -> None:
     world.later(minutes=31)
     report = world.renew()
     assert world.live() == world.second.directory_url and not report.errors
+
+
+def test_the_other_ca_is_asked_for_a_profile_of_its_own(world: World) -> None:
+    world.second.rules.profiles = {"short": 45 * DAY}
+    world.profiles = {"fallback": "short"}
+    world.later(days=61)
+    world.goes_down()
+    world.every(DAY, 17 * DAY)
+    assert world.live() == world.second.directory_url
+    assert [order.profile for order in world.second.state.orders.values()] == ["short"]
 
 
 def test_both_cas_fail_and_both_are_told(world: World) -> None:
@@ -561,8 +574,8 @@ def named(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     world.tables["other"] = ((KeyType.ECDSA_P256,), ("other.example.org",))
     world.apply()
     world.renew()
-    files = [f"{ROOT}/live/other/{name}.pem" for name in ("fullchain", "privkey")]
-    monkeypatch.setattr(Adapter, "configured", (ConfiguredCertificate("file", f"{CONF}:2", *files),))
+    cert, key = (f"{ROOT}/live/other/{name}.pem" for name in ("fullchain", "privkey"))
+    monkeypatch.setattr(Adapter, "configured", (ConfiguredCertificate("file", f"{CONF}:2", cert, key),))
     return world
 
 
