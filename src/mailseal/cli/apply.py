@@ -92,7 +92,9 @@ def _tell_somebody(app: App, error: ConfigError) -> None:
 
     config = load(app.system)
     if config is not None:
-        not_begun(app.system, config, "renew", error, app.out.progress)
+        told = ConfigError(error.message.rstrip(":"), faults=error.faults, next_command=error.next_command)
+        told.reason = "; ".join(error.faults)
+        not_begun(app.system, config, "renew", told, app.out.progress)
 
 
 def _proof(verdict: Verdict) -> str:

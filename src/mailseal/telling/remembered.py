@@ -1,6 +1,6 @@
 """The last configuration that could be followed, kept for telling that the present one cannot.
 
-    <state>/last-configuration.json    0600, written when it differs, without the certificates
+    <state>/last-configuration.json    0600, written when it differs; of the certificates only the first
 
 A timer that finds a configuration it cannot read does nothing, for as long as
 nobody notices. Whom to tell stands in that very file; so what it last said is
@@ -29,7 +29,7 @@ def tell(system: System, config: Config, run: Run) -> tuple[Finding, ...]:
         or system.files.stat(folder) is None
     ):
         return ()
-    kept = msgspec.structs.replace(config, certificate=())
+    kept = msgspec.structs.replace(config, certificate=config.certificate[:1])
     if load(system, folder) != kept:
         system.files.replace(_path(folder), msgspec.json.format(msgspec.json.encode(kept)), mode=0o600)
     return ()

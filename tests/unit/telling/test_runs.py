@@ -154,7 +154,7 @@ def test_a_timer_with_a_configuration_that_cannot_be_followed_is_told_of(
     before = stand.machine.tree(ROOT)
     assert main(["renew"], system=MemorySystem(stand.machine)) == ExitCode.USAGE
     (told,) = heard
-    assert "contakt" in "".join(told.report.errors[0].lines()) and told.command == "renew"
+    assert "contakt" in told.report.errors[0].reason and told.command == "renew"
     assert stand.machine.tree(ROOT) == before, "what was kept stays until another can be followed"
     assert main(["apply"], system=MemorySystem(stand.machine)) == ExitCode.USAGE
     assert len(heard) == 1, "a person sees it"
