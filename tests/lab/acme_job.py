@@ -303,8 +303,7 @@ async def promise(bench: Bench) -> Said:
 
 
 SCENARIOS = {
-    job.__name__: job
-    for job in (issue, series, crowd, fail, accounts, interrupted, renewal, revoke, promise)
+    job.__name__: job for job in (issue, series, crowd, fail, accounts, interrupted, renewal, revoke, promise)
 }
 
 

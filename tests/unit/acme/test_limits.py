@@ -28,24 +28,30 @@ def refusal(
     ("detail", "what", "scope", "subject", "wait"),
     [
         (
-            'too many certificates (50) already issued for "example.org" in the last 168h0m0s, '
-            f"retry after 2026-11-24 07:30:15 UTC{SEE}",
+            (
+                'too many certificates (50) already issued for "example.org" in the last 168h0m0s, '
+                f"retry after 2026-11-24 07:30:15 UTC{SEE}"
+            ),
             "certificates below example.org",
             "domain",
             "example.org",
             timedelta(hours=19, minutes=30, seconds=15),
         ),
         (
-            "too many certificates (5) already issued for this exact set of identifiers in the last 168h0m0s, "
-            f"retry after 2026-11-24 12:00:00 UTC{SEE}",
+            (
+                "too many certificates (5) already issued for this exact set of identifiers in the last 168h0m0s, "
+                f"retry after 2026-11-24 12:00:00 UTC{SEE}"
+            ),
             "certificates for the same set of names",
             "set",
             "",
             24 * HOUR,
         ),
         (
-            'too many failed authorizations (5) for "mail.example.org" in the last 1h0m0s, '
-            f"retry after 2026-11-23T12:11:00Z{SEE}",
+            (
+                'too many failed authorizations (5) for "mail.example.org" in the last 1h0m0s, '
+                f"retry after 2026-11-23T12:11:00Z{SEE}"
+            ),
             "failed validations of mail.example.org",
             "name",
             "mail.example.org",
