@@ -12,6 +12,7 @@ from mailseal.errors import (
     ApplyFailed,
     BrokenBefore,
     ChallengeError,
+    ExitCode,
     IssueError,
     MailsealError,
     SystemFault,
@@ -19,6 +20,8 @@ from mailseal.errors import (
 )
 from mailseal.model import Finding, Severity
 from mailseal.notify.book import MOST_UNSENT, Book
+from mailseal.report import Report
+from mailseal.runs import Run, carry_out
 from mailseal.stores.state import Failure, LineageState, Rejection
 from tests.support.memory import Killed, MemorySystem
 from tests.support.troubled import (
@@ -188,8 +191,6 @@ def test_trouble_of_the_machine_is_told_and_mended(scene: Scene) -> None:
 
 def test_a_run_that_saw_nothing_mends_nothing(scene: Scene) -> None:
     failing(scene)
-    from mailseal.report import Report
-
     scene.run(Report(errors=(SystemFault("No room on the disk"),)))
     assert len(scene.mails) == 2
     assert all("mended" not in subject for subject in scene.subjects)
@@ -366,3 +367,35 @@ def test_postfix_that_does_not_run_is_doubted(scene: Scene) -> None:
 def test_every_error_of_an_order_is_told(scene: Scene, error: MailsealError) -> None:
     scene.run(report(lineage(OLD), issued=[failed(error)]))
     assert error.message in scene.mails[0]
+
+
+def test_through_a_whole_run(scene: Scene) -> None:
+    def renew(ended: Report) -> Run:
+        return carry_out(scene.system, scene.settings, "renew", lambda: ended, lambda line: None)
+
+    assert renew(report(lineage(OLD), issued=[failed(DOWN)])).report.exit_code is ExitCode.FAILED
+    assert len(scene.mails) == 1
+    scene.sendmail(status=75)
+    mended = renew(report(lineage(generation(2, START))))
+    assert mended.report.exit_code is ExitCode.FINDINGS  # nobody heard that it is mended
+    scene.sendmail()
+    assert renew(report(lineage(generation(2, START)))).report.exit_code is ExitCode.OK
+    assert "mended" in scene.subjects[-1]
+
+
+def test_a_run_that_raises_is_told(scene: Scene) -> None:
+    def work() -> Report:
+        raise SystemFault("The state directory cannot be written", reason="no space left on the device")
+
+    with pytest.raises(SystemFault):
+        carry_out(scene.system, scene.settings, "renew", work, lambda line: None)
+    assert "no space left on the device" in scene.mails[0]
+
+
+def test_ctrl_c_is_nobodys_trouble(scene: Scene) -> None:
+    def work() -> Report:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(scene.system, scene.settings, "renew", work, lambda line: None)
+    assert scene.mails == []
