@@ -30,8 +30,22 @@ from mailseal.runs import Run
 from mailseal.system import System
 from mailseal.telling.last_run import LastRun, load, of
 
-_LOOKED_AT = ("mailseal_certificate_", "mailseal_endpoint_")
-_SAMPLE = re.compile(r"(?P<name>[a-z_]+)\{.*\} -?[0-9.e+]+")
+# What a run may not have come to look at, so that an earlier file's numbers stay.
+_LOOKED_AT = {
+    "mailseal_certificate_expiry_timestamp_seconds": "When the live certificate of a lineage expires.",
+    "mailseal_certificate_renewal_timestamp_seconds": "When it is to be renewed.",
+    "mailseal_certificate_proven": "Whether every endpoint was seen to serve it.",
+    "mailseal_certificate_failures": "How many orders for it failed in a row.",
+    "mailseal_endpoint_certificate_expiry_timestamp_seconds": (
+        "When the certificate that is served there under this name expires; of two kinds of key the earlier."
+    ),
+    "mailseal_endpoint_good": "Whether a client under this name finds there what it should.",
+}
+_LABEL = r'[a-z_]+="(?:[^"\\\n]|\\[\\"n])*"'
+_SAMPLE = re.compile(
+    rf"(?P<name>[a-z_]+)\{{(?P<labels>{_LABEL}(?:,{_LABEL})*)\}} [0-9]+(?:\.[0-9]+)?(?:e[+-][0-9]+)?"
+)
+_LINEAGE = re.compile(r'lineage="([^"\\]+)"')
 _READ = 33_554_432
 
 
@@ -50,13 +64,8 @@ def tell(system: System, config: Config, run: Run) -> tuple[Finding, ...]:
     if path is None:
         return ()
     metrics = [*of_run(run, of(run, load(system, config)))]
-    earlier = system.files.state(path, _READ).content.decode("utf-8", "replace")
-    passed = _passed_over(earlier, frozenset(run.report.passed_over))
-    text = "".join(
-        "".join((render(metric), *passed.get(metric.name, ()))) for metric in metrics if metric.samples
-    )
-    told = {metric.name for metric in metrics if metric.samples}
-    text += "".join(_kept(earlier, told))
+    earlier = _samples(system.files.state(path, _READ).content.decode("utf-8", "replace"))
+    text = "".join(_merged(metrics, earlier, frozenset(run.report.passed_over)))
     folder, _, name = path.rpartition("/")
     system.files.plant(folder or "/", [name], text.encode(), whole=True)
     return ()
@@ -92,37 +101,37 @@ def render(metric: Metric) -> str:
     """Its lines; none where it has no sample."""
     if not metric.samples:
         return ""
-    lines = [f"# HELP {metric.name} {_escaped(metric.help)}", f"# TYPE {metric.name} gauge"]
+    lines = []
     for labels, value in metric.samples:
         told = ",".join(f'{name}="{_quoted(text)}"' for name, text in labels)
         lines.append(f"{metric.name}{{{told}}} {value:.15g}" if told else f"{metric.name} {value:.15g}")
-    return "\n".join(lines) + "\n"
+    return _head(metric.name, metric.help) + "\n".join(lines) + "\n"
+
+
+def _head(name: str, meaning: str) -> str:
+    return f"# HELP {name} {_escaped(meaning)}\n# TYPE {name} gauge\n"
 
 
 def _certificates(lineages: Sequence[Lineage]) -> Iterator[Metric]:
     lives = [(lineage, live) for lineage in lineages if (live := lineage.generation(lineage.current))]
-    yield Metric(
+    yield _looked_at(
         "mailseal_certificate_expiry_timestamp_seconds",
-        "When the live certificate of a lineage expires.",
         tuple(
             ((("lineage", lineage.name), ("key_type", kind.value)), _seconds(facts.not_after))
             for lineage, live in lives
             for kind, facts in live.leaves
         ),
     )
-    yield Metric(
+    yield _looked_at(
         "mailseal_certificate_renewal_timestamp_seconds",
-        "When it is to be renewed.",
         tuple((_of(lineage), _seconds(_renewal(lineage))) for lineage, _ in lives),
     )
-    yield Metric(
+    yield _looked_at(
         "mailseal_certificate_proven",
-        "Whether every endpoint was seen to serve it.",
         tuple((_of(lineage), float(live.number in lineage.state.proven)) for lineage, live in lives),
     )
-    yield Metric(
+    yield _looked_at(
         "mailseal_certificate_failures",
-        "How many orders for it failed in a row.",
         tuple(
             (_of(lineage), lineage.state.failure.attempts if lineage.state.failure else 0)
             for lineage in lineages
@@ -139,14 +148,12 @@ def _endpoints(verdict: Verdict) -> Iterator[Metric]:
         ends = [end for one in group if (end := _expiry(one)) is not None]
         if ends:
             expiries.append((labels, _seconds(min(ends))))
-    yield Metric(
+    yield _looked_at(
         "mailseal_endpoint_certificate_expiry_timestamp_seconds",
-        "When the certificate that is served there under this name expires; of two kinds of key the earlier.",
         tuple(expiries),
     )
-    yield Metric(
+    yield _looked_at(
         "mailseal_endpoint_good",
-        "Whether a client under this name finds there what it should.",
         tuple((labels, float(all(not one.errors for one in group))) for labels, group in groups.items()),
     )
 
@@ -178,28 +185,39 @@ def _renewal(lineage: Lineage) -> datetime:
     return renewal_time(live, lineage.state.renewal_instant(live.fingerprints())).at
 
 
-def _passed_over(text: str, names: frozenset[str]) -> dict[str, list[str]]:
-    """The samples of an earlier file about lineages that are as they were, by metric."""
-    found: dict[str, list[str]] = {}
-    for line in text.splitlines() if names else ():
-        name, _, labels = line.partition('{lineage="')
-        if labels and labels.partition('"')[0] in names:
-            found.setdefault(name, []).append(f"{line}\n")
-    return found
+def _merged(
+    metrics: Sequence[Metric], earlier: dict[str, dict[str, str]], passed_over: frozenset[str]
+) -> Iterator[str]:
+    """Everything as text: what is told now, and the earlier samples of what was not looked at."""
+    told = {metric.name: metric for metric in metrics if metric.samples}
+    for metric in told.values():
+        yield render(metric)
+        for labels, line in earlier.get(metric.name, {}).items() if passed_over else ():
+            lineage = _LINEAGE.match(labels)
+            if lineage and lineage[1] in passed_over:
+                yield line
+    for name, lines in earlier.items():
+        if name not in told:
+            yield _head(name, _LOOKED_AT[name])
+            yield from lines.values()
 
 
-def _kept(text: str, told: set[str]) -> Iterator[str]:
-    """The lines of an earlier file about certificates and endpoints that this run did not look at."""
-    for line in text.splitlines():
+def _samples(text: str) -> dict[str, dict[str, str]]:
+    """The lines of an earlier file that may have to stay, by metric and labels. What is not ours is left out."""
+    found: dict[str, dict[str, str]] = {}
+    for line in text.split("\n"):
         sample = _SAMPLE.fullmatch(line)
-        words = line.split(" ", 3)
-        name = sample["name"] if sample else words[2] if len(words) > 3 and words[0] == "#" else ""
-        if name.startswith(_LOOKED_AT) and name not in told:
-            yield f"{line}\n"
+        if sample and sample["name"] in _LOOKED_AT:
+            found.setdefault(sample["name"], {})[sample["labels"]] = f"{line}\n"
+    return found
 
 
 def _of(lineage: Lineage) -> tuple[tuple[str, str], ...]:
     return (("lineage", lineage.name),)
+
+
+def _looked_at(name: str, samples: tuple[tuple[tuple[tuple[str, str], ...], float], ...]) -> Metric:
+    return Metric(name, _LOOKED_AT[name], samples)
 
 
 def _one(name: str, meaning: str, value: float, **labels: str) -> Metric:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mailseal.errors import ExitCode
-from mailseal.telling.metrics import Metric, render
+from mailseal.telling.metrics import Metric, _merged, _samples, render
 from tests.support.memory import MemorySystem
 from tests.unit.telling.exposition import Sample, Wrong, parse
 from tests.unit.telling.running import codes, run
@@ -109,6 +111,43 @@ def test_a_stranger_in_the_directory_leads_nothing_elsewhere(stand: Stand) -> No
     assert stand.machine.tree("/etc/shadow")["/etc/shadow"].content == b"root:*:"
     assert "root" not in MemorySystem(stand.machine).files.read(PATH).decode()
     assert value(stand, "mailseal_last_run_exit_status") == 0
+
+
+EARLIER = """\
+# HELP mailseal_endpoint_good x
+# TYPE mailseal_endpoint_good gauge
+mailseal_endpoint_good{service="gone",address="\u2028"} 1
+mailseal_endpoint_good{service="gone",address="\u2028"} 0
+mailseal_endpoint_good{service="a\\"b"} 1
+mailseal_endpoint_good{broken} 1
+mailseal_endpoint_good{service="x"} one
+mailseal_endpoint_of_another{service="x"} 1
+mailseal_certificate_proven{lineage="passed"} 1
+mailseal_certificate_proven{lineage="looked-at"} 1
+another{a="b"} 1
+"""
+
+
+def test_of_an_earlier_file_only_what_is_ours_and_whole_stays() -> None:
+    proven = Metric("mailseal_certificate_proven", "x", (((("lineage", "mail"),), 0.0),))
+    text = "".join(_merged([proven], _samples(EARLIER), frozenset({"passed"})))
+    found = {(one.name, one.labels, one.value) for one in parse(text)}
+    assert found == {
+        ("mailseal_certificate_proven", frozenset({("lineage", "mail")}), 0.0),
+        ("mailseal_certificate_proven", frozenset({("lineage", "passed")}), 1.0),
+        ("mailseal_endpoint_good", frozenset({("service", "gone"), ("address", "\u2028")}), 0.0),
+        ("mailseal_endpoint_good", frozenset({("service", 'a"b')}), 1.0),
+    }
+
+
+@given(st.text(st.sampled_from('mailsen_dpoitgc{}",=\\ 1.e\n\u2028'), max_size=60), st.text(max_size=20))
+def test_whatever_stood_there_the_file_can_be_read(rest: str, label: str) -> None:
+    good = Metric("mailseal_endpoint_good", "x", (((("name", label),), 1.0),))
+    earlier = (
+        f"mailseal_certificate_proven{rest}\nmailseal_certificate_proven{{{rest}}} 1\n{rest}\n{render(good)}"
+    )
+    for metrics in ([], [good]):
+        parse("".join(_merged(metrics, _samples(earlier), frozenset({"a"}))))
 
 
 @pytest.mark.parametrize("text", ["plain", 'a "quoted" one', "back\\slash", "two\nlines", "\\n", "}{=,", ""])
