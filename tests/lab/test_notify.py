@@ -164,7 +164,7 @@ def test_a_failing_renewal_is_told_again_and_mended(place: Place) -> None:
     status, said = place.renew()
     assert status == 3, said
     first = place.mails(mail, 2)[1]
-    assert first["Subject"] == "[mailseal] mail.example.test: certificate mail could not be obtained"
+    assert first["Subject"] == "[mailseal] mail.example.test: certificate mail could not be renewed"
     assert first["Auto-Submitted"] == "auto-generated"
     assert "mailseal@mail.example.test" in first["From"]
     text = body(first)
@@ -187,8 +187,8 @@ def test_a_failing_renewal_is_told_again_and_mended(place: Place) -> None:
     told = [*place.mails(mail, 5), *place.mails(relay, 5)]
     assert [one["Subject"].rpartition("test: ")[2] for one in told] == [
         "a test of notification",
-        "certificate mail could not be obtained",
-        "certificate mail could not be obtained",
+        "certificate mail could not be renewed",
+        "certificate mail could not be renewed",
         "mended: certificate mail",
         "renewed: certificate mail",
     ] * 2

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from mailseal.notify.messages import Item, Kind, Message
 from mailseal.notify.news import News
 from mailseal.notify.schedule import Urgency
+from mailseal.notify.troubles import EXPECTED
 
 WIDTH = 72
 MOST = 20  # paragraphs; what is more is counted
@@ -107,7 +108,7 @@ def _subject(news: News, items: Sequence[Item], now: datetime) -> str:
 
 def _fails(items: Sequence[Item]) -> str:
     kinds = {item.kind for item in items if item.certificate}
-    if kinds == {"order"}:
+    if kinds == {"order"} and not any(item.expires for item in items if item.certificate):
         return "could not be obtained"
     if kinds == {"deployment"}:
         return "could not be deployed"
@@ -164,7 +165,8 @@ def _paragraph(group: list[Item], kind: Kind, now: datetime) -> str:
     elif first.certificate or ends:
         rows.append(("Mail", _safe(first, ends, now)))
     if first.state:
-        rows.append(("Machine", first.state))
+        expected = first.state.removeprefix(EXPECTED)
+        rows.append(("Machine" if expected == first.state else EXPECTED.strip(": "), expected))
     if first.again is not None and first.again > now:
         rows.append(("Next try", f"{when(first.again)} or soon after, by itself."))
     if first.next and kind is Kind.TROUBLE:
@@ -206,10 +208,13 @@ def _foot(news: News, host: str, machine: str, command: str, now: datetime) -> I
         last = "lasts" if news.open == 1 else "last"
         yield _fold(f"{count} told before {last}: mailseal notify shows what is open.")
     if news.kind is Kind.TROUBLE:
-        yield _fold(
-            "mailseal status shows every certificate, mailseal check looks at every port. You are told again, "
-            "ever more rarely; at once when little of the certificate's life is left; and when it is mended."
-        )
+        again = "every day, and when it is mended"
+        if news.urgency is Urgency.NORMAL:
+            again = (
+                "ever more rarely; at once when little of a certificate's life is left; and when it is mended"
+            )
+        looks = "mailseal status shows every certificate, mailseal check looks at every port."
+        yield _fold(f"{looks} You are told again {again}.")
     where = f"{host} ({machine})" if machine and machine != host else host
     yield "-- \n" + _fold(f"mailseal {command} on {where}, {when(now)}")
 

@@ -24,6 +24,7 @@ from mailseal.stores.state import Rejection
 ORDER = "order"
 DEPLOYMENT = "deployment"
 EXPIRING = "expiring"
+EXPECTED = "Expected: "
 PASSING = frozenset({"hook-failed", "hook-refused"})  # that a later run does not find them mends nothing
 LATE = 6  # a certificate that is due and has less than 1/6 of its life left was not renewed in time
 
@@ -223,7 +224,7 @@ def _of_finding(finding: Finding) -> Trouble:
         finding.code,
         f"{finding.subject}: {finding.seen}",
         why=finding.why,
-        state=f"Expected: {finding.expected}" if finding.expected else "",
+        state=f"{EXPECTED}{finding.expected}" if finding.expected else "",
         mend=finding.mend,
     )
 

@@ -51,7 +51,7 @@ Machine:   What is served stays as it is.
 Type:      mailseal check
 
 mailseal status shows every certificate, mailseal check looks at every
-port. You are told again, ever more rarely; at once when little of the
+port. You are told again ever more rarely; at once when little of a
 certificate's life is left; and when it is mended.
 
 --
@@ -89,7 +89,7 @@ def test_nobody_writes_a_header(injected: str) -> None:
 
 def test_a_subject_in_any_language() -> None:
     mail = rendered(written(IssueError("x"), "mail"), None, ("a@example.org",), START)
-    assert b"Subject: [mailseal] mail.example.org: certificate mail could not be obtained\r\n" in mail
+    assert b"Subject: [mailseal] mail.example.org: certificate mail could not be renewed\r\n" in mail
     assert b"From: mailseal <root>\r\n" in mail
     from msgspec.structs import replace
 

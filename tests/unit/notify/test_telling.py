@@ -60,7 +60,7 @@ def failing(scene: Scene, name: str = "mail") -> None:
 
 def test_the_first_failure_is_told_whole(scene: Scene) -> None:
     failing(scene)
-    assert scene.subjects == ["[mailseal] mail.example.org: certificate mail could not be obtained"]
+    assert scene.subjects == ["[mailseal] mail.example.org: certificate mail could not be renewed"]
     text = scene.mails[0]
     assert "To: postmaster@example.org" in text
     for said in (
@@ -95,7 +95,7 @@ def test_it_is_told_at_once_as_expiry_nears(scene: Scene) -> None:
     assert 22.5 in days and 30 in days
     urgent = dict(told)
     assert urgent[15 * 24] == (
-        "[mailseal] URGENT: mail.example.org: certificate mail expires in 15 days and could not be obtained"
+        "[mailseal] URGENT: mail.example.org: certificate mail expires in 15 days and could not be renewed"
     )
     assert urgent[int(22.5 * 24)].startswith("[mailseal] VERY URGENT: ")
     assert urgent[30 * 24].startswith("[mailseal] EXPIRED: mail.example.org: certificate mail expired")
@@ -149,8 +149,8 @@ def test_a_second_certificate_is_told_too(scene: Scene) -> None:
     other = generation(1, START - 60 * DAY, name="web")
     scene.run(report(lineage(OLD), lineage(other), issued=[failed(DOWN), failed(DOWN, "web")]))
     assert [s.rpartition(": ")[2] for s in scene.subjects] == [
-        "certificate mail could not be obtained",
-        "certificate web could not be obtained",
+        "certificate mail could not be renewed",
+        "certificate web could not be renewed",
     ]
     assert "One trouble told before lasts" in scene.mails[1]
 
@@ -176,7 +176,7 @@ def test_what_failed_alike_for_many_is_one_mail(scene: Scene) -> None:
             issued=[failed(DOWN, name) for name in many],
         )
     )
-    assert scene.subjects == ["[mailseal] mail.example.org: 300 certificates could not be obtained"]
+    assert scene.subjects == ["[mailseal] mail.example.org: 300 certificates could not be renewed"]
     assert scene.mails[0].count("The CA does not answer") == 1
     assert "and 288 more" in " ".join(scene.mails[0].split())
 
@@ -399,3 +399,11 @@ def test_ctrl_c_is_nobodys_trouble(scene: Scene) -> None:
     with pytest.raises(KeyboardInterrupt):
         carry_out(scene.system, scene.settings, "renew", work, lambda line: None)
     assert scene.mails == []
+
+
+def test_where_there_is_no_certificate_yet(scene: Scene) -> None:
+    from mailseal.observe import Lineage
+
+    scene.run(report(Lineage("mail", (), None, LineageState()), issued=[failed(DOWN)]))
+    assert scene.subjects == ["[mailseal] mail.example.org: certificate mail could not be obtained"]
+    assert "No certificate of mailseal's is served yet" in scene.mails[0]
