@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mailseal.errors import ExitCode
@@ -140,6 +140,7 @@ def test_of_an_earlier_file_only_what_is_ours_and_whole_stays() -> None:
     }
 
 
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(st.sampled_from('mailsen_dpoitgc{}",=\\ 1.e\n\u2028'), max_size=60), st.text(max_size=20))
 def test_whatever_stood_there_the_file_can_be_read(rest: str, label: str) -> None:
     good = Metric("mailseal_endpoint_good", "x", (((("name", label),), 1.0),))
