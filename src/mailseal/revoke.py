@@ -90,9 +90,8 @@ def revoke(system: System, working: Reconciler, wanted: Wanted) -> Report:
         if wanted.reason == KEY_COMPROMISE:
             for name in {generation.lineage for generation in generations}:
                 system.files.remove_tree(f"{working.store.root}/pending/{name}")
-        live = [one for one in generations if working.store.current_number(one.lineage) == one.number]
         try:
-            report = _replaced(working, live, wanted)
+            report = _carried_out(working, generations)
         except KeyboardInterrupt:
             _forget(working, revoking, intents, wanted)
             raise
@@ -109,16 +108,18 @@ def revoke(system: System, working: Reconciler, wanted: Wanted) -> Report:
     return _refused(report, kept, wanted) if kept else report
 
 
-def _replaced(working: Reconciler, live: Sequence[Generation], wanted: Wanted) -> Report:
-    """A run for each lineage whose live generation is to be revoked; the last one's report, with all that was done."""
+def _carried_out(working: Reconciler, generations: Sequence[Generation]) -> Report:
+    """A run for each lineage: it replaces what is live, proves, revokes. The last report, with all that was done."""
     whole = Report()
     specs = {spec.name for spec in working.wanted.specs}
-    for generation in () if working.journal.detached else live:
-        if generation.lineage not in specs:
-            whole = replace(whole, errors=(*whole.errors, _nobody_asks(generation)))
+    for name in () if working.journal.detached else dict.fromkeys(one.lineage for one in generations):
+        current = working.store.current_number(name)
+        live = next((one for one in generations if (one.lineage, one.number) == (name, current)), None)
+        if name not in specs:
+            whole = replace(whole, errors=(*whole.errors, *((_nobody_asks(live),) if live else ())))
             continue
         try:
-            report = working.run_locked(insist=True, only=generation.lineage)
+            report = working.run_locked(insist=live is not None, only=name)
         except MailsealError as error:
             report = Report(errors=(error,))
         whole = replace(

@@ -195,9 +195,8 @@ def _smaller(spec: CertificateSpec, live: Generation, chosen: Generation, wanted
 def _told(report: Report, spec: CertificateSpec, chosen: Generation, working: Reconciler) -> Report:
     """The report of the run, with what will come of the choice."""
     pin = working.states.load(spec.name).pin
-    if report.errors or pin is None or pin.number != chosen.number:
-        errors = report.errors or (_unexplained(spec, chosen),)
-        return replace(report, errors=errors, waits=())
+    if pin is None or pin.number != chosen.number:
+        return replace(report, errors=report.errors or (_unexplained(spec, chosen),), waits=())
     stays = (
         f"generation {chosen.label} of {spec.name!r} stays until mailseal apply, "
         f"or until another is ordered ({pin.until:%F %H:%M} UTC)"

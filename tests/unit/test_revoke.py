@@ -92,6 +92,20 @@ def test_one_that_serves_no_more_is_revoked_at_once(served: Stand) -> None:
         gone(served, number=1)
 
 
+def test_one_that_an_endpoint_still_serves_is_not_revoked(served: Stand) -> None:
+    served.later(days=61)
+    served.renew()
+    old = served.machine.tree(MAIL)[f"{MAIL}/0001/ecdsa-p256/combined.pem"].content.decode()
+    read = served.daemon._read
+    served.daemon._read = lambda system: setattr(served.daemon, "serves", old)  # type: ignore[method-assign]
+    served.daemon.start()
+    report = gone(served, number=1)
+    assert "revocation-waits" in [finding.code for finding in report.findings] and revoked(served)[0] is None
+    served.daemon._read = read  # type: ignore[method-assign]
+    served.daemon.start()
+    assert served.renew().exit_code is ExitCode.OK and revoked(served)[0] == 4
+
+
 def test_what_was_revoked_is_never_gone_back_to(served: Stand) -> None:
     gone(served)
     with pytest.raises(UsageError, match=r"0001: it was revoked \(superseded\)"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -39,6 +40,8 @@ def revoke(app: App, name: str, reason: str, generation: int | None, forced: boo
 
     NAME is the certificate's. This cannot be undone.
     """
+    if not (yes or app.out.interactive):
+        raise UsageError("Nobody can be asked here", next_command=f"mailseal revoke {name} --yes")
     from mailseal.cli.apply import tell
     from mailseal.diary import Diary
     from mailseal.engine import reconciler
@@ -52,9 +55,8 @@ def revoke(app: App, name: str, reason: str, generation: int | None, forced: boo
     working = reconciler(app.system, config, app.out.progress, diary)
     wanted = Wanted(name, generation, CODES[reason], forced)
     found = chosen(working, wanted)
+    wanted = replace(wanted, number=found[0].number)  # which one that is may change while a person thinks
     if not yes:
-        if not app.out.interactive:
-            raise UsageError("Nobody can be asked here", next_command=f"mailseal revoke {name} --yes")
         named = " and ".join(f"generation {one.label} of {one.lineage!r}" for one in found)
         click.confirm(f"Revoke {named} ({reason})? It cannot be undone.", abort=True, err=True)
 
