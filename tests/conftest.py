@@ -9,6 +9,9 @@ import pytest
 
 from lab.guard import Unavailable, require
 from lab.sources import host_release
+from tests.support import fuzzing
+
+fuzzing.settle()
 
 
 def give_up(why: Unavailable) -> NoReturn:
