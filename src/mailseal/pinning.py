@@ -28,6 +28,8 @@ from mailseal.model import CertificateSpec, Generation
 from mailseal.renewal import GUARD, lifetime, nearly_expired, renewal_time
 from mailseal.stores.state import LineageState, Pin
 
+WINDOW = 50  # of the lifetime
+
 
 def pin(
     spec: CertificateSpec,
@@ -80,8 +82,7 @@ def waits(
     """Why nothing is ordered now in a chosen generation's place, in a sentence; empty where nothing keeps it."""
     if target is None or state.pin is None or not pinned(target, state):
         return ""
-    instant, rejection = state.renewal_instant(target.fingerprints()), state.rejection(target.number)
-    suggested = instant is not None and state.pin.at < instant <= now
+    rejection, suggested = state.rejection(target.number), _suggested(target, state, state.pin, now)
     unfit = target.number in state.withdrawn or (rejection is not None and rejection.unusable)
     if unfit or suggested or now >= state.pin.until or state.pin.wish != wish(spec, issuer):
         return ""
@@ -89,6 +90,17 @@ def waits(
         f"{spec.name}: generation {target.label} is held by mailseal rollback of {state.pin.at:%F %H:%M} UTC; "
         f"another is ordered {state.pin.until:%F %H:%M} UTC, or the newest is deployed by mailseal apply"
     )
+
+
+def _suggested(target: Generation, state: LineageState, pin: Pin, now: datetime) -> bool:
+    """Whether the CA wants the chosen one renewed now, and for a reason that came up after the choice.
+
+    Its usual window (2% of the lifetime wide, around the usual time) says nothing new of one that was due by then.
+    """
+    instant, usual = state.renewal_instant(target.fingerprints()), renewal_time(target).at
+    if instant is None or not pin.at < instant <= now:
+        return False
+    return usual > pin.at or instant > usual + lifetime(target) / WINDOW
 
 
 def _chosen(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from mailseal import services
@@ -78,6 +79,19 @@ def test_where_the_ca_is_down_what_was_turned_down_serves_before_nothing_does(re
         renewed.ca.state.accounts.clear()
         renewed.renew()
     assert renewed.serves != 1 and renewed.machine.now < first.not_after
+
+
+def test_a_ca_that_is_in_a_hurry_is_heard(renewed: Stand) -> None:
+    back(renewed)
+    renewed.later(days=2)
+    renewed.renew()
+    (known,) = renewed.state().suggestions.values()
+    now = renewed.machine.now
+    hurry = msgspec.structs.replace(known, chosen=now + timedelta(hours=3))
+    state = msgspec.structs.replace(renewed.state(), suggestions={KeyType.ECDSA_P256: hurry})
+    renewed.reconciler().states.save("mail", state)
+    renewed.later(hours=4)
+    assert renewed.renew().exit_code is ExitCode.OK and renewed.serves == 3
 
 
 def test_a_change_of_the_wish_is_a_change_of_mind(renewed: Stand) -> None:
