@@ -63,7 +63,8 @@ class Deploying:
         """Those that concern services first; whether all of them stand."""
         loud = [step for step in steps if step.services]
         quiet = [step for step in steps if not step.services]
-        return self._together(loud, seen, tally) and self._together(quiet, seen, tally)
+        outcomes = [self._together(some, seen, tally) for some in (loud, quiet)]
+        return all(outcomes)
 
     def one(self, step: Deploy, seen: Observed, tally: Tally, *, challenge: bool = False) -> bool:
         """One transaction; False where it was taken back or never begun, which the tally tells."""

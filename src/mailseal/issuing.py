@@ -17,6 +17,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 
 import msgspec
 
@@ -40,7 +41,7 @@ from mailseal.issuers.dated import DatedHttp, Skew
 from mailseal.issuers.limits import LimitBook, LimitReached
 from mailseal.model import CertificateSpec, Finding, Generation, Severity
 from mailseal.observe import Lineage
-from mailseal.renewal import lifetime, retry_after
+from mailseal.renewal import lifetime, nearly_expired, retry_after
 from mailseal.steps import Issue
 from mailseal.stores.filesystem import LineageStore
 from mailseal.stores.state import Failure, StateStore, holds
@@ -48,6 +49,8 @@ from mailseal.suggestions import Suggestions
 from mailseal.system import System
 from mailseal.system.dns import Dns
 
+# One try in so many goes to the CA itself although its staging server refused the last: staging may be what is wrong.
+PAST_STAGING = 5
 IN_A_ROW = timedelta(days=3)  # a failure longer after the end of the last one's pause begins a new row
 
 
@@ -124,8 +127,9 @@ class Issuing:
             places = asyncio.Semaphore(self._config.acme.orders_at_once)
             return list(await asyncio.gather(*(self._one(step, desk, places) for step in steps)))
         except MailsealError as error:
-            for step in steps:
-                self._remember(step.spec.name, authority, error, of_this_order=False)
+            failure = error
+            for name in (step.spec.name for step in steps):
+                self._try(partial(self._remember, name, authority, failure, of_this_order=False))
             return [Issued(step, error=error) for step in steps]
         finally:
             await http.close()
@@ -156,9 +160,10 @@ class Issuing:
             spec = _as_asked_of(authority, step) if step.fallback else step.spec
             generation = await desk.issuer.issue(IssueRequest(spec, step.replaces))
         except MailsealError as error:
-            self._remember(name, authority, error, book=desk.book)
+            failure = error
+            self._try(lambda: self._remember(name, authority, failure, book=desk.book))
             return Issued(step, error=error, looked=looked)
-        self._went_well(name, authority)
+        self._try(lambda: self._went_well(name, authority))
         return Issued(step, generation, looked=looked)
 
     async def _tried_out(self, spec: CertificateSpec, desk: _Desk) -> None:
@@ -169,6 +174,9 @@ class Issuing:
         failure = self._states.load(spec.name).failures.get(desk.authority.directory_url)
         staging = desk.authority.staging
         if failure is None or not failure.validation or staging is None:
+            return
+        live, now = self._live(spec.name), self._system.clock.now()
+        if failure.attempts % PAST_STAGING == 0 or (live is not None and nearly_expired(live, now)):
             return
         self._say(f"{spec.name}: trying the validation at the CA's staging server first")
         http = DatedHttp(self._system.http(ca_file=staging.ca_file), self._system.clock, self._skew)
@@ -184,6 +192,13 @@ class Issuing:
             self._say(f"{spec.name}: the staging server cannot tell: {error}")
         finally:
             await http.close()
+
+    def _try(self, remembering: Callable[[], None]) -> None:
+        """A memory that cannot be written (a full disk) is no reason to stop: it costs a try too many."""
+        try:
+            remembering()
+        except MailsealError as fault:
+            self._say(f"not remembered: {fault}")
 
     def _went_well(self, name: str, authority: Authority) -> None:
         """Forgets the failures at every CA, so that the first has its chance at the next renewal; limits stay."""
@@ -236,10 +251,13 @@ class Issuing:
         self._states.save(name, msgspec.structs.replace(state, failures={**state.failures, url: failure}))
 
     def _pause(self, name: str, attempts: int) -> timedelta:
-        number = self._store.current_number(name)
-        live = self._store.find(name, f"{number:04d}") if number else None
+        live = self._live(name)
         jitter = self._system.random.uniform(0.0, 1.0)
         return retry_after(attempts, jitter, lifetime(live) if live else None)
+
+    def _live(self, name: str) -> Generation | None:
+        number = self._store.current_number(name)
+        return self._store.find(name, f"{number:04d}") if number else None
 
     def _note(self, limit: Limit, authority: Authority, book: LimitBook | None) -> None:
         if book is None:

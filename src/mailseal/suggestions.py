@@ -93,14 +93,15 @@ class Suggestions:
         except MailsealError as error:
             self._say(f"renewal information could not be asked for: {error}")
             wait = error.retry_after if isinstance(error, AcmeProblem) else None
-            for lineage, kind in wanted if wait is not None else ():
-                self._unanswered(lineage, kind, str(error), wait)
             await http.close()
+            self._all_unanswered(wanted if wait is not None else [], str(error), wait)
             return
         try:
             for lineage, kind in wanted:
                 if not await self._ask_one(client, lineage, kind):
                     return
+        except MailsealError as fault:  # of this machine, as a full disk: it costs a question too many
+            self._say(f"renewal information is not kept: {fault}")
         finally:
             await http.close()
 
@@ -150,6 +151,13 @@ class Suggestions:
                 unanswered={k: one for k, one in state.unanswered.items() if k is not kind},
             ),
         )
+
+    def _all_unanswered(self, wanted: list[tuple[Lineage, KeyType]], reason: str, told: float | None) -> None:
+        try:
+            for lineage, kind in wanted:
+                self._unanswered(lineage, kind, reason, told)
+        except MailsealError as fault:
+            self._say(f"renewal information is not kept: {fault}")
 
     def _unanswered(self, lineage: Lineage, kind: KeyType, reason: str, told: float | None) -> None:
         """Keeps that the CA gave none, and when it is asked again; what it said before still holds."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -360,17 +361,39 @@ def test_after_a_failed_validation_staging_is_tried_first(world: World) -> None:
     world.ca.desk.validate = world.staging.desk.validate = world.refuse
     assert "could not confirm control" in str(world.renew().errors[0])
     failed = len(world.ca.state.orders)
-    for _ in range(4):
+    for _ in range(3):
         world.later(days=1.5)
         (error,) = world.renew().errors
         assert "staging" in error.state and "could not confirm control" in error.message
     assert len(world.ca.state.orders) == failed, "the CA itself is not asked again"
-    assert len(world.staging.state.orders) == 4
+    assert len(world.staging.state.orders) == 3
     world.staging.desk.validate = world.ca.desk.validate = world._look
     world.later(days=1.5)
     assert world.renew().exit_code is ExitCode.OK and world.serves == 2
     assert {authz.status for authz in world.staging.state.authz.values()} <= {"invalid", "deactivated"}
     assert not world.staging.state.issued, "nothing is issued at staging"
+
+
+def test_staging_that_is_wrong_for_long_does_not_keep_a_certificate_from_renewal(world: World) -> None:
+    world.fallback = False
+    world.later(days=61)
+    world.ca.desk.validate = world.staging.desk.validate = world.refuse
+    world.renew()
+    world.ca.desk.validate = world._look
+    world.every(1.5 * DAY, 6 * DAY)
+    assert world.serves == 1 and len(world.staging.state.orders) == 4
+    world.every(1.5 * DAY, 1.5 * DAY)
+    assert world.serves == 2, "the fifth try goes past it"
+
+
+def test_a_certificate_that_nearly_expires_is_not_tried_at_staging(world: World) -> None:
+    world.fallback = False
+    world.later(days=85)
+    world.ca.desk.validate = world.staging.desk.validate = world.refuse
+    world.renew()
+    world.ca.desk.validate = world._look
+    world.later(days=1)
+    assert world.renew().exit_code is ExitCode.OK and world.serves == 2 and not world.staging.asked
 
 
 def test_staging_that_is_out_of_order_holds_nothing_up(world: World) -> None:
@@ -529,6 +552,25 @@ def test_all_that_changes_in_a_run_costs_one_reload(names: tuple[str, ...]) -> N
     assert world.daemon.reloads == reloads + 1
     store = world.reconciler().store
     assert [store.current_number(name) for name in names] == [2] * len(names)
+
+
+def test_a_daemon_that_dies_of_its_own_stops_no_other(world: World) -> None:
+    world.tables["other"] = ((KeyType.ECDSA_P256,), ("other.example.org",))
+    world.apply()
+    world.renew()
+    world.poisons(2)
+    world.later(days=63)
+    report = world.renew()
+    store = world.reconciler().store
+    assert [store.current_number(name) for name in ("mail", "other")] == [1, 2]
+    assert report.exit_code is ExitCode.FAILED and world.serves == 1
+
+
+def test_a_full_disk_costs_a_question_and_not_the_run(world: World) -> None:
+    world.later(hours=7)
+    world.machine.goes_wrong(errno.ENOSPC, when=lambda effect: "/state/" in effect.subject, lasting=True)
+    report = world.renew()
+    assert not report.errors and any("not kept" in line for line in world.said)
 
 
 def test_a_certificate_that_fails_stops_no_other(world: World) -> None:
