@@ -114,6 +114,8 @@ def secret(system: System, path: str, key: str) -> Secret:
         wrong = "there is no such file"
     elif stat.uid != 0 or stat.mode & 0o077:
         wrong = f"others than root can read or change it (owner {stat.uid}, mode {stat.mode:04o})"
+    else:
+        wrong = distrust(system.files, path)
     content = b"" if wrong else system.files.read(path, _MOST_SECRET).strip()
     if not wrong and (not content or not content.isascii() or not content.decode("ascii").isprintable()):
         wrong = "it does not hold one line of printable ASCII"

@@ -14,6 +14,7 @@ from datetime import datetime
 from shlex import join
 
 from mailseal.errors import NetworkFault, SystemFault
+from mailseal.hooks import distrust
 from mailseal.model import Identifier
 from mailseal.notify.letters import plain, when
 from mailseal.notify.messages import Message
@@ -84,6 +85,12 @@ class Sendmail:
 
     def send(self, system: System, message: Message) -> tuple[str, ...]:
         """Hands it over. Raises `SystemFault`; what it returns are doubts, a sentence each."""
+        if reason := distrust(system.files, self.program):
+            raise SystemFault(
+                f"{self.program} was not run",
+                reason=reason,
+                next_command="mailseal notify --test, when it is mended",
+            )
         argv = [self.program, "-t", "-i"]
         if self.sender:
             argv += ["-f", ascii_address(self.sender)]

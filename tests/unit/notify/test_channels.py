@@ -182,6 +182,23 @@ def test_a_command_that_others_can_write_is_not_run(mode: int | None, owner: tup
     assert made.system.machine.programs.ran == []
 
 
+def test_nor_is_a_sendmail() -> None:
+    made = scene("")
+    made.sendmail()
+    made.system.machine.put("/usr/sbin/sendmail", b"", mode=0o777)
+    (found,) = made.run(TROUBLE)
+    assert "was not run" in found.seen and made.mails == []
+
+
+def test_a_secret_in_a_directory_of_somebody_elses_is_not_used() -> None:
+    web = Web()
+    made = scene('[[notify.webhook]]\nurl_file = "/srv/web/hook.url"\n', web)
+    made.system.machine.put_directory("/srv/web", mode=0o755, owner=(33, 33))
+    made.system.machine.put("/srv/web/hook.url", HOOK, mode=0o600)
+    (found,) = made.run(TROUBLE)
+    assert "belongs to user 33" in found.seen and web.asked == []
+
+
 def test_a_mail_server_elsewhere_gets_it() -> None:
     made = scene(SMTP)
     made.system.machine.put("/etc/mailseal/smtp.password", "geheim\n", mode=0o600)
