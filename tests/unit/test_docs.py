@@ -35,7 +35,7 @@ def test_the_examples_are_good() -> None:
 
 def test_every_commented_key_of_the_sample_is_good_too() -> None:
     text = (ROOT / "examples" / "mailseal.toml").read_text(encoding="utf-8")
-    whole = re.sub(r"^#(?=[a-z0-9_]+ = )", "", text, flags=re.MULTILINE)
+    whole = re.sub(r"^#(?=[a-z0-9_]+ = |\[\[)", "", text, flags=re.MULTILINE)
     whole = whole.replace('method = "auto"', 'method = "auto"  # takes listen and webroot both')
     assert whole.count("\n#") < text.count("\n#")
     assert load(whole).acme.eab_key_id
