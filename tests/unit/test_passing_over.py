@@ -9,14 +9,16 @@ from datetime import timedelta
 
 import pytest
 
+from mailseal import suggestions
 from mailseal.config import DEFAULT_PATH
 from mailseal.index import index_path, overview
 from mailseal.model import FileState
-from mailseal.observe import observe_lineage
+from mailseal.observe import Lineage, observe_lineage
 from mailseal.renewal import renewal_time
 from mailseal.settled import FEW
 from mailseal.stores.filesystem import LineageStore
 from mailseal.stores.state import StateStore
+from mailseal.suggestions import Suggestions
 from tests.support.many import ROOT, Many
 from tests.support.memory import MemorySystem
 from tests.support.memory_files import MemoryFiles
@@ -252,3 +254,44 @@ def test_over_a_life_none_is_passed_over_that_is_due(days: int) -> None:
                 assert spec.name not in passed
         many.renew()
     assert seldom
+
+
+def test_what_monitors_and_status_read_is_whole_all_the_same() -> None:
+    many = Many(COUNT, days={"a7": 60})
+    many.head += '[metrics]\ntextfile = "/srv/metrics/mailseal.prom"\n'
+    many.configure()
+    many.machine.put_directory("/srv/metrics")
+
+    def told() -> tuple[set[str], str]:
+        text = many.machine.tree("/srv/metrics")["/srv/metrics/mailseal.prom"].content.decode()
+        lines = [line for line in text.splitlines() if "mailseal_certificate_" in line]
+        assert len(lines) == len(set(lines))
+        due = next(line for line in text.splitlines() if line.startswith("mailseal_next_due"))
+        return set(lines), due
+
+    assert many.renew()[0] == 0
+    first = told()
+    assert len(first[0]) > COUNT
+    assert many.renew()[0] == 0
+    assert len(looked_at(many)) <= WHATEVER_IT_IS
+    assert told() == first
+
+
+def test_a_run_asks_the_ca_about_some_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = Many(COUNT, days={"a7": 30, "a9": 60}, ask_after=0)
+    asked: list[str] = []
+
+    async def ask(self: Suggestions, authority: object, wanted: list[tuple[Lineage, object]]) -> None:
+        asked.extend(lineage.name for lineage, _ in wanted)
+
+    monkeypatch.setattr(Suggestions, "_ask", ask)
+    monkeypatch.setattr(suggestions, "MOST_QUESTIONS", 4)
+    many.renew()
+    assert len(asked) == 4
+    assert asked[:2] == ["a7", "a9"]  # those that expire first
+    asked.clear()
+    many.renew()
+    assert len(asked) <= WHATEVER_IT_IS  # the others later, each at a time of its own
+    many.machine.advance(86_400)
+    many.renew()
+    assert len(asked) >= 4
