@@ -116,6 +116,10 @@ class Diary:
         """Every endpoint was seen to serve it, for the first time."""
         self.note(of(Deed.PROVEN, self.now, generation))
 
+    def detached(self, paths: int) -> None:
+        """The machine was handed back."""
+        self.note(Event(Deed.DETACHED, self.now, detail=f"{paths} paths are as they were found"))
+
     def recovered(self, finding: Finding) -> None:
         """What an interrupted run had left open was ended."""
         self.note(Event(Deed.RECOVERED, self.now, detail=f"{finding.subject}: {finding.seen}"))

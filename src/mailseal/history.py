@@ -41,6 +41,7 @@ class Deed(StrEnum):
     ROLLED_BACK = "rolled-back"
     REVOKED = "revoked"
     PRUNED = "pruned"
+    DETACHED = "detached"  # the machine was handed back
     HOOK_FAILED = "hook-failed"
 
 

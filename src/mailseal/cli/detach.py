@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from mailseal.cli.options import App, common
-from mailseal.errors import ExitCode, UsageError
+from mailseal.errors import ExitCode, MailsealError, UsageError
+
+if TYPE_CHECKING:
+    from mailseal.config import Config
 
 
 @click.command("detach")
@@ -20,10 +25,13 @@ def detach(app: App, yes: bool) -> int:
     """
     from mailseal.cli.findings import as_json, show
     from mailseal.config import Config
+    from mailseal.diary import Diary
     from mailseal.engine import leaving, reconciler
 
     # Without a configuration there may still be changes to take back: those of the default state directory.
-    working = reconciler(app.system, leaving(app.config_if_any() or Config()), app.out.progress)
+    config = leaving(app.config_if_any() or Config())
+    diary = Diary(app.system, config, "detach")
+    working = reconciler(app.system, config, app.out.progress, diary)
     planned = working.returns()
     for one in planned:
         app.out.result(one.describe())
@@ -38,6 +46,8 @@ def detach(app: App, yes: bool) -> int:
             raise UsageError("Nobody can be asked here", next_command="mailseal detach --yes")
         click.confirm("Hand these back?", abort=True, err=True)
     done = working.detach()
+    diary.detached(len(done.returns))
+    _forget_metrics(app, config)
     for one in done.returns:
         if one.left:
             app.out.result(
@@ -55,3 +65,13 @@ def detach(app: App, yes: bool) -> int:
         }
     )
     return status
+
+
+def _forget_metrics(app: App, config: Config) -> None:
+    """Numbers that nobody writes any more would warn of what is no longer mailseal's to know."""
+    from mailseal.telling.metrics import forget
+
+    try:
+        forget(app.system, config)
+    except MailsealError as error:
+        app.out.progress(f"{config.metrics.textfile} stays: {error}")

@@ -71,6 +71,14 @@ def tell(system: System, config: Config, run: Run) -> tuple[Finding, ...]:
     return ()
 
 
+def forget(system: System, config: Config) -> None:
+    """Takes the file away, where it is ours. Raises `SystemFault`."""
+    path = config.metrics.textfile
+    if path is not None and system.files.state(path, _READ).content.startswith(b"# HELP mailseal_"):
+        folder, _, name = path.rpartition("/")
+        system.files.uproot(folder or "/", [name])
+
+
 def of_run(run: Run, record: LastRun) -> Iterator[Metric]:
     """Everything that a run has to tell in numbers."""
     report = run.report

@@ -61,6 +61,7 @@ def test_it_needs_no_configuration(system: MemorySystem, configuration: str | No
     assert status == 0, stderr
     assert "restore /etc/main.cf (as it was found)" in stdout
     assert system.files.read("/etc/main.cf") == b"theirs\n"
+    assert b'"command":"detach","event":"detached"' in system.files.read(f"{ROOT}/history.jsonl")
 
 
 def test_nobody_is_asked_where_nobody_is(system: MemorySystem) -> None:

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mailseal.errors import ExitCode
-from mailseal.telling.metrics import Metric, _merged, _samples, render
+from mailseal.telling.metrics import Metric, _merged, _samples, forget, render
 from tests.support.memory import MemorySystem
 from tests.unit.telling.exposition import Sample, Wrong, parse
 from tests.unit.telling.running import codes, run
@@ -149,6 +149,16 @@ def test_whatever_stood_there_the_file_can_be_read(rest: str, label: str) -> Non
     )
     for metrics in ([], [good]):
         parse("".join(_merged(metrics, _samples(earlier), frozenset({"a"}))))
+
+
+def test_it_goes_when_the_machine_is_handed_back(stand: Stand) -> None:
+    run(stand)
+    system = MemorySystem(stand.machine)
+    forget(system, stand.config())
+    assert system.files.stat(PATH) is None
+    stand.machine.put(PATH, "somebody else's\n")
+    forget(system, stand.config())
+    assert system.files.read(PATH) == b"somebody else's\n"
 
 
 @pytest.mark.parametrize("text", ["plain", 'a "quoted" one', "back\\slash", "two\nlines", "\\n", "}{=,", ""])
