@@ -38,16 +38,20 @@ host = "{RELAY}"
 user = "alice"
 password_file = "/etc/mailseal/smtp.password"
 ca_file = "/etc/mailseal/relay-root.pem"
+timeout = 120
 [[notify.webhook]]
 url = "https://{RELAY}:8443/hook"
 secret_file = "/etc/mailseal/hook.secret"
 ca_file = "/etc/mailseal/relay-root.pem"
+timeout = 120
 [[notify.command]]
 argv = ["/usr/local/bin/told", "team"]
+timeout = 120
 [notify.heartbeat]
 url_file = "/etc/mailseal/heartbeat.url"
 failure_suffix = "/fail"
 ca_file = "/etc/mailseal/relay-root.pem"
+timeout = 120
 """
 DOWN = Fault("order-plz", times=1000, status=500, body="the CA has a bad day")
 
@@ -62,7 +66,7 @@ class Place:
     ca: FaultyServer
 
     def renew(self, *command: str) -> tuple[int, str]:
-        done = self.mail.mailseal(*(command or ("renew",)), timeout=180)
+        done = self.mail.mailseal(*(command or ("renew",)), timeout=400)
         return done.returncode, done.stdout + done.stderr
 
     def mails(self, host: Host, count: int) -> list[Message]:
@@ -79,7 +83,7 @@ class Place:
         ]
 
 
-def wait_for(look: Any, count: int, what: str, seconds: float = 60) -> list[Any]:
+def wait_for(look: Any, count: int, what: str, seconds: float = 180) -> list[Any]:
     end = time.monotonic() + seconds
     while len(found := look()) < count:
         assert time.monotonic() < end, f"only {len(found)} of {count}: {what}: {found}"
