@@ -82,6 +82,8 @@ def _show(config: Config, ways: tuple[Channel, ...], book: Book, out: Output) ->
         out.result(f"tells     {way.label}{f'; {waiting} to be sent yet' if waiting else ''}")
     if not ways:
         out.result(_nobody(config))
+    if ways and all(way.id == "mail:sendmail" for way in ways):
+        out.result("advice    give it a second way below [notify], that does not need this mail server")
     heartbeat = config.notify.heartbeat
     if heartbeat.url or heartbeat.url_file:
         out.result("beats     the URL of [notify.heartbeat], after every run")

@@ -96,6 +96,7 @@ def test_it_shows_what_is_open_and_unsent() -> None:
     assert status == 0
     assert stdout.splitlines() == [
         "tells     mail to postmaster@example.org by /usr/sbin/sendmail; 1 to be sent yet",
+        "advice    give it a second way below [notify], that does not need this mail server",
         "beats     the URL of [notify.heartbeat], after every run",
         "trouble   mail: The CA does not answer. Since 2026-11-23 12:00 UTC; told once, 2026-11-23 12:00 UTC",
     ]
@@ -104,6 +105,10 @@ def test_it_shows_what_is_open_and_unsent() -> None:
     made.later(2 * DAY)
     made.run(report(lineage(old), issued=[failed(IssueError("The CA does not answer."))]))
     assert "told 2 times, last 2026-11-25 12:00 UTC" in run(made)[1]
+
+
+def test_a_second_way_needs_no_advice() -> None:
+    assert "advice" not in run(scene('[notify.mail]\nto = ["a@example.net"]\n' + HOOK))[1]
 
 
 def test_it_needs_a_configuration() -> None:
