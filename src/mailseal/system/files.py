@@ -73,8 +73,7 @@ class LocalFiles:
             )
 
     def stamp(self, paths: Iterable[str]) -> int:
-        with telling("look at", "a lineage's files"):
-            return stamps.stamp(paths)
+        return stamps.stamp(paths)
 
     def listdir(self, path: str) -> tuple[str, ...]:
         with telling("list", path):

@@ -15,19 +15,25 @@ import os
 import time
 from collections.abc import Iterable
 
+from mailseal.system.faults import file_fault
+
 _TICKS = 50_000_000  # nanoseconds
 
 
 def stamp(paths: Iterable[str]) -> int:
-    """As `Files.stamp` promises; raises OSError."""
+    """As `Files.stamp` promises."""
     found: list[int] = []
+    lately = time.time_ns() - _TICKS
     for path in paths:
         try:
             one = os.lstat(path)
         except (FileNotFoundError, NotADirectoryError):
             found += (0, 0)
-        else:
-            found += (one.st_ino, one.st_ctime_ns)
-    if max(found[1::2], default=0) > time.time_ns() - _TICKS:
-        return 0
+            continue
+        except OSError as error:
+            raise file_fault("look at", path, error) from error
+        changed = one.st_ctime_ns
+        if changed > lately:
+            return 0
+        found += (one.st_ino, changed)
     return hash(tuple(found))  # of integers alone: the same in every process
