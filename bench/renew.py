@@ -232,9 +232,14 @@ def table(found: Figures) -> str:
             f"{one.lineages:8}  {one.who:28}{one.seconds:10.3f}{one.cpu:10.3f}{one.rss:8.0f}   {told}"
         )
     lines.append("one more lineage costs, in milliseconds of CPU")
+    ours = found.each("mailseal")
     for who in dict.fromkeys(one.who for one in found.taken):
         each = found.each(who)
-        lines += [f"{'':10}{who:28}{each:10.3f}"] if each is not None else []
+        if each is not None:
+            times = (
+                f"   {each / ours:8.1f} times mailseal's" if ours and not who.startswith("mailseal") else ""
+            )
+            lines.append(f"{'':10}{who:28}{each:10.3f}{times}")
     return "\n".join([*lines, *(goal.line for goal in goals(found))])
 
 
