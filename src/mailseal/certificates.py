@@ -26,6 +26,8 @@ _PEM = re.compile(
     rb"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----\s.*?-----END (?:X509 |TRUSTED )?CERTIFICATE-----",
     re.DOTALL,
 )
+# What cryptography raises for octets that somebody made up or damaged; not all of it is a ValueError.
+_DAMAGED = (ValueError, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
 _PEM_LIMIT = 100  # certificates in a file that is meant for a server
 
 
@@ -50,7 +52,7 @@ def _der(block: bytes) -> bytes:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return x509.load_pem_x509_certificate(block).public_bytes(Encoding.DER)
-    except ValueError as error:
+    except _DAMAGED as error:
         raise KeyMaterialError("A certificate in the file is damaged", reason=str(error)) from error
 
 
@@ -60,8 +62,11 @@ def parse(der: bytes) -> x509.Certificate:
     try:
         with warnings.catch_warnings():  # old roots have serial numbers that RFC 5280 forbids
             warnings.simplefilter("ignore")
-            return x509.load_der_x509_certificate(der)
-    except ValueError as error:
+            certificate = x509.load_der_x509_certificate(der)
+            # cryptography reads these only when they are asked for: a damaged one is to be found here, once.
+            _ = certificate.subject, certificate.issuer, certificate.not_valid_after_utc
+            return certificate
+    except _DAMAGED as error:
         raise KeyMaterialError("What was given as a certificate is none", reason=str(error)) from error
 
 
@@ -81,7 +86,7 @@ def certificate_facts(der: bytes) -> CertificateFacts:
             not_after=certificate.not_valid_after_utc,
             key_family=key_family(der),
         )
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except (*_DAMAGED, UnsupportedAlgorithm) as error:
         raise KeyMaterialError("The certificate cannot be read", reason=str(error)) from error
 
 
@@ -109,7 +114,7 @@ def for_servers(der: bytes) -> bool:
         usage = parse(der).extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except x509.ExtensionNotFound:
         return True
-    except ValueError:
+    except _DAMAGED:
         return False
     return ExtendedKeyUsageOID.SERVER_AUTH in usage or ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in usage
 
@@ -118,7 +123,7 @@ def is_authority(der: bytes) -> bool:
     """Whether the certificate says that it may sign others (basic constraints)."""
     try:
         return parse(der).extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except (x509.ExtensionNotFound, ValueError):
+    except (x509.ExtensionNotFound, *_DAMAGED):
         return False
 
 
@@ -160,7 +165,7 @@ def _identifiers(certificate: x509.Certificate) -> tuple[Identifier, ...]:
     """The names, taken as they are: a certificate of others may hold names that we would not ask for."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, ValueError):
+    except (x509.ExtensionNotFound, *_DAMAGED):
         return ()
     dns = [Identifier("dns", name.lower().rstrip(".")) for name in names.get_values_for_type(x509.DNSName)]
     addresses = [Identifier("ip", str(address)) for address in names.get_values_for_type(x509.IPAddress)]

@@ -34,6 +34,7 @@ _PEM = re.compile(
 )
 # X509_V_ERR_… of openssl/x509_vfy.h
 _NOT_YET_VALID, _EXPIRED = 9, 10
+_NOT_READ = -1  # none of OpenSSL's codes
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,10 @@ def _verify(served: tuple[bytes, ...], anchors: TrustAnchors, now: datetime) -> 
     for root in _roots(anchors.pem):
         store.add_cert(root)
     store.set_time(now)
-    leaf, *others = (_for_openssl(der) for der in served)
+    try:
+        leaf, *others = (_for_openssl(der) for der in served)
+    except crypto.Error as error:
+        return _NOT_READ, f"OpenSSL cannot read what was sent: {error}", ""
     try:
         crypto.X509StoreContext(store, leaf, others).verify_certificate()
     except crypto.X509StoreContextError as error:

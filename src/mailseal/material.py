@@ -134,11 +134,17 @@ def public_key_of(privkey: Secret) -> bytes:
 
 
 def _spki(der: bytes) -> bytes:
-    return parse(der).public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    try:
+        return parse(der).public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise KeyMaterialError("the certificate's key cannot be read", reason=str(error)) from error
 
 
 def _key_type(der: bytes) -> KeyType | None:
-    key = parse(der).public_key()
+    try:
+        key = parse(der).public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        return None
     if isinstance(key, rsa.RSAPublicKey):
         name = f"rsa-{key.key_size}"
     elif isinstance(key, ec.EllipticCurvePublicKey):

@@ -26,6 +26,7 @@ from mailseal.acme import ari, jws, limits, messages, problems, retry_after
 from mailseal.acme import chains as acme_chains
 from mailseal.acme import urls as acme_urls
 from mailseal.challenges import httpwire
+from mailseal.config.reader import decoded
 from mailseal.dns import lookup
 from mailseal.errors import MailsealError
 from mailseal.issuers import accounts
@@ -177,9 +178,8 @@ def _dns_wire() -> bytes:
 
 
 def _plain_dns(octets: bytes) -> object:
-    asked = dnswire.query(
-        1, dns.name.from_text("mail.example.org").to_wire(), 28, payload=1232, checking_disabled=False
-    )
+    name = dns.name.from_text("mail.example.org").to_wire() or b""
+    asked = dnswire.query(1, name, 28, payload=1232, checking_disabled=False)
     return dnswire.plain_addresses(octets, asked, "mail.example.org", "AAAA", "192.0.2.53") or ()
 
 
@@ -264,7 +264,7 @@ def _fixture(*parts: str) -> bytes:
 
 
 def _config(octets: bytes) -> object:
-    return configuration.load(octets.decode("utf-8", "surrogateescape"))
+    return configuration.load(decoded(octets))
 
 
 def _state(system: MemorySystem) -> object:

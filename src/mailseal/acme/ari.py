@@ -44,7 +44,7 @@ def certificate_id(certificate: x509.Certificate) -> str | None:
     """The ID of section 4.1; None for a certificate without an authority key identifier."""
     try:
         extension = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier)
-    except (x509.ExtensionNotFound, ValueError):
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError):
         return None
     key_id = extension.value.key_identifier
     if not key_id:

@@ -24,6 +24,14 @@ from cryptography.x509.oid import NameOID
 from mailseal.acme.problems import AcmeProtocolError
 
 MOST_CERTIFICATES = 20
+# What cryptography raises for octets that somebody made up; not all of it is a ValueError.
+_DAMAGED = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 LONGEST_CHAIN = 262_144  # bytes
 _BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 _LINK = re.compile(
@@ -65,8 +73,10 @@ def read_chain(body: bytes, url: str) -> Chain:
     for der in blocks:
         try:
             certificate = x509.load_der_x509_certificate(der)
+            # These are read only when they are asked for: what is damaged is to be found here.
+            _ = certificate.subject, certificate.issuer, certificate.extensions, certificate.public_key()
             certificates.append(certificate)
-        except ValueError as error:
+        except _DAMAGED as error:
             raise _bad(f"certificate {len(certificates) + 1} does not load: {error}") from error
         pem.append(_to_pem(der))
     _check_links(certificates)

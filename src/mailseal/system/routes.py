@@ -34,7 +34,7 @@ def parse_routes(text: str) -> str | None:
             if int(destination, 16) or int(mask, 16) or int(flags, 16) & _UP_GATEWAY != _UP_GATEWAY:
                 continue
             packed = int(gateway, 16).to_bytes(4, sys.byteorder)
+            found.append((int(metric), str(ipaddress.IPv4Address(packed))))
         except (ValueError, OverflowError):
             continue
-        found.append((int(metric), str(ipaddress.IPv4Address(packed))))
     return min(found)[1] if found else None
