@@ -26,7 +26,7 @@ from mailseal.system import System
 from mailseal.unreadable import UNREADABLE
 
 MOST = 8_388_608  # octets; about 25,000 lines
-_READ = 2 * MOST
+_READ = 268_435_456  # one batch may be longer than MOST
 
 
 class Deed(StrEnum):
