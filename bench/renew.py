@@ -1,6 +1,6 @@
 """A run with nothing due: `mailseal renew` beside `certbot renew` and `dehydrated --cron` as shipped, in one run.
 
-    script/bench renew [--lineages N …] [--peers-up-to N] [--rounds N] [--json]
+    script/bench renew [--lineages N …] [--peers NAME …] [--peers-up-to N] [--rounds N] [--json]
 
 Everybody works on one lab host, a Debian of the host's own release, with as
 many lineages as are asked for (1, 1,000 and 10,000; the peers as far as
@@ -206,19 +206,22 @@ def tables(count: int) -> str:
     return "".join(f'[[certificate]]\nname = "{name}"\nidentifiers = ["{name}"]\n' for name in names)
 
 
+PEERS = {"certbot": of_certbot, "dehydrated": of_dehydrated}
+
+
 def measure(bench: Bench, told: argparse.Namespace) -> Figures:
     """Everything, the fewest lineages first."""
     found, began = Figures(), time.monotonic()
     for count in sorted(told.lineages):
-        for way in (of_mailseal, with_stack, of_certbot, of_dehydrated):
-            if way in (of_certbot, of_dehydrated) and count > told.peers_up_to:
-                continue
+        peers = [PEERS[name] for name in told.peers if count <= told.peers_up_to]
+        for way in (of_mailseal, with_stack, *peers):
             print(
                 f"[{time.monotonic() - began:5.0f} s] {count} lineages, {way.__name__}",
                 file=sys.stderr,
                 flush=True,
             )
             found.taken += way(bench, count)
+            print(f"{'':9}{found.taken[-1]}", file=sys.stderr, flush=True)
     return found
 
 
@@ -282,6 +285,7 @@ def main() -> int:
     )
     parser.add_argument("--lineages", type=int, nargs="+", default=[1, COUNTED, MOST], metavar="N")
     parser.add_argument("--peers-up-to", type=int, default=COUNTED, metavar="N", help="lineages of the peers")
+    parser.add_argument("--peers", nargs="*", default=[*PEERS], choices=[*PEERS])
     parser.add_argument("--rounds", type=int, default=5, help="runs of mailseal of which the median is taken")
     parser.add_argument("--json", action="store_true")
     told = parser.parse_args()
