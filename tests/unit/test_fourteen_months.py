@@ -22,7 +22,7 @@ from mailseal import services
 from mailseal.acme.ari import certificate_id
 from mailseal.errors import ExitCode, NetworkFault
 from mailseal.model import KeyType
-from mailseal.report import Report
+from mailseal.schedule.interval import interval
 from mailseal.system.http import HttpResponse
 from tests.support.fake_ca import FakeCa, lets_encrypt, respond
 from tests.support.months import DAY, Gate, Months, RealTime
@@ -45,13 +45,13 @@ class Kind:
     @property
     def every(self) -> timedelta:
         """As the timer looks."""
-        return HOUR if self.lifetime < 10 * DAY else 4 * HOUR
+        return interval([self.lifetime])
 
 
 KINDS = (
     Kind("90 days", 90 * DAY, 14 * DAY, 7 * DAY, range(7, 9)),
-    Kind("45 days", 45 * DAY, 14 * DAY, 7 * DAY, range(13, 16)),
-    Kind("6 days", 160 * HOUR, 1.5 * DAY, 1 * DAY, range(123, 130)),
+    Kind("45 days", 45 * DAY, 14 * DAY, 7 * DAY, range(13, 17)),
+    Kind("6 days", 160 * HOUR, 1.5 * DAY, 1 * DAY, range(123, 134)),
 )
 
 
@@ -68,16 +68,8 @@ class Site(Stand):
         self.machine.world.web = self.gate
         if kind.lifetime > 10 * DAY:  # those of six days have runs enough
             self.tables["other"] = ((KeyType.ECDSA_P256,), ("other.example.org",))
-        self.months = Months(self.machine, self.time, self.gate, self.timer, self.leaves, kind.every)
+        self.months = Months(self.machine, self.time, self.gate, self.renew, self.leaves, kind.every)
         self.troubled: list[tuple[datetime, datetime]] = []
-
-    def timer(self) -> Report:
-        """Its run, after somebody threw old generations away."""
-        for name in self.tables:
-            folder = self.machine.disk.find(f"{ROOT}/lineages/{name}", follow=True)
-            for number in sorted(entry for entry in folder.entries if entry.isdigit())[:-4]:
-                del folder.entries[number]
-        return self.renew()
 
     def leaves(self) -> dict[str, x509.Certificate]:
         """What the daemon serves, and what readers of live/ find."""
