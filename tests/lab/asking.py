@@ -4,7 +4,7 @@ In a handshake the server signs with its key, and OpenSSL holds that against
 the key in the certificate (RFC 8446, 4.4.3): whoever completes it has proven
 that the two fit. What else may come of an ask is told apart:
 
-`turned away`   no connection, or it ended before or amid the handshake
+`turned away`   no connection, or it ended before or amid the handshake, also with a word of farewell
 `no TLS`        the server speaks, and says that it has no TLS now
 `broken`        TLS was spoken, and went wrong: as with a key that does not fit
 `distrusted`    the chain or the name is not to be trusted
@@ -45,7 +45,8 @@ def ask(address: str, name: str, context: ssl.SSLContext, port: int) -> tuple[st
             with context.wrap_socket(connection, server_hostname=name) as tls:
                 return GOOD, sha256(tls.getpeercert(True) or b"").hexdigest()
     except Refused as error:
-        return ("turned away" if str(error) == "hung up" else "no TLS"), str(error)
+        ended = str(error) == "hung up" or str(error).startswith(("BYE", "* BYE", "421"))
+        return ("turned away" if ended else "no TLS"), str(error)
     except ssl.SSLCertVerificationError as error:
         return "distrusted", str(error)
     except (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError) as error:

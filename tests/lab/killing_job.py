@@ -91,8 +91,10 @@ class Explorer:
         return None
 
     def _was_busy(self, ran: Ran) -> bool:
-        """Whether a good daemon took longer to answer than a probe waits: what is new is taken back, as it must be."""
-        busy = ran.status in (FAILED, WAITING) and "no answer within" in f"{ran.stdout}{ran.stderr}"
+        """Whether a good daemon took longer to answer than a probe waits, so that what is new was taken back, or the
+        CA refused an order for reasons of its own, so that the next must wait; a person's apply then goes on."""
+        said = f"{ran.stdout}{ran.stderr}"
+        busy = ran.status in (FAILED, WAITING) and ("no answer within" in said or "refused the order" in said)
         self.patience -= busy
         return busy and self.patience >= 0
 
