@@ -309,7 +309,7 @@ def test_two_setups_at_once(bare: Host, faulty: FaultyServer) -> None:
     )
     wait_for(bare, "/root/first", "ordering")
     second = attempt(bare, *flags(faulty))
-    assert second.status == 3 and "Another mailseal is at work: pid" in second.what, second.stderr
+    assert second.status == 4 and "Another mailseal is at work: pid" in second.what, second.stderr
     assert (
         "mailseal setup" in second.what and "ps -fp" in second.next and second.state == "Nothing was changed."
     )
