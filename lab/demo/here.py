@@ -63,6 +63,12 @@ trust = "{root}/roots.pem"
 
 [dns]
 nameservers = ["{nameserver}"]
+
+[notify]
+enabled = false
+
+[hooks]
+directory = "{root}/hooks"
 """
 
 

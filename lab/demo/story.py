@@ -143,20 +143,15 @@ class Story:
     def _goes_right(self, first: list[Seen]) -> None:
         page, stage = self._page, self._stage
         page.heading("5. A renewal that goes right")
-        files = stage.snapshot()
-        refused = self._mailseal(["apply"], lambda _: "")
-        page.quote(error_of(refused))
+        done = self._mailseal(["apply"], only_done)
+        refused = [line for line in done.stdout.splitlines() if "generation-refused" in line]
         link = stage.run(["readlink", f"{stage.state}/lineages/mail/current"]).stdout.strip()
         page.claim(
-            (refused.returncode, link) == (3, "0001")
-            and ("must not go live" in refused.stderr or "do not belong together" in refused.stderr)
-            and "reloading" not in refused.stderr
-            and stage.snapshot() == files,
-            "mailseal saw the foreign key by itself: nothing was switched, nothing reloaded.",
-            refused.stderr,
+            bool(refused) and link == "0003",
+            "mailseal saw the foreign key by itself: 0002 was refused, 0003 took its place.",
+            done.stdout + error_of(done),
         )
-        done = self._mailseal(["apply"], only_done)
-        page.claim(done.returncode == 0, "It ended with exit status 0.", error_of(done))
+        page.claim(done.returncode == 1, "It ended with exit status 1: done, and something to tell.")
         now, also = look(stage, stage.name), look(stage, stage.second_name)
         page.table(
             ("port", "protocol", "serial before", "serial now", "mail", "webmail"),

@@ -63,6 +63,9 @@ def test_a_process_that_hangs_is_ended_in_time(stage: Stage) -> None:
     assert stage.system.clock.monotonic() - before > 2.99
     if stage.name == "local":
         child = int(Path(f"{path}.pid").read_text())
+        gone = began + 120
+        while runs(child) and time.monotonic() < gone:
+            time.sleep(0.05)  # it was sent the signal; the kernel takes a moment on a loaded machine
         assert not runs(child), "the whole group is ended"
 
 

@@ -35,6 +35,12 @@ PROTOCOLS = {25: "smtp", 143: "imap", 110: "pop3", 4190: "sieve", 993: "", 995: 
 PATIENCE = 20.0  # seconds for one ask, on a machine that is busy with other things
 PAUSE = 0.5
 GOOD = "good"
+FAREWELLS = (
+    "BYE",
+    "* BYE",
+    "421",
+    "-ERR Auth process broken",
+)  # the last: Dovecot's, whose parts are restarting
 
 
 def ask(address: str, name: str, context: ssl.SSLContext, port: int) -> tuple[str, str]:
@@ -45,7 +51,7 @@ def ask(address: str, name: str, context: ssl.SSLContext, port: int) -> tuple[st
             with context.wrap_socket(connection, server_hostname=name) as tls:
                 return GOOD, sha256(tls.getpeercert(True) or b"").hexdigest()
     except Refused as error:
-        ended = str(error) == "hung up" or str(error).startswith(("BYE", "* BYE", "421"))
+        ended = str(error) == "hung up" or str(error).startswith(FAREWELLS)
         return ("turned away" if ended else "no TLS"), str(error)
     except ssl.SSLCertVerificationError as error:
         return "distrusted", str(error)

@@ -533,7 +533,7 @@ def test_apply_beside_another(wishing: Host, pebble: Pebble, faulty: FaultyServe
     first = wishing.spawn([*wishing.mailseal_command, "apply"], log="/root/first")
     wait_for(wishing, "/root/first", "ordering")
     second = apply(wishing)
-    assert second.status == 3 and "Another mailseal is at work: pid" in second.what, second.stderr
+    assert second.status == 4 and "Another mailseal is at work: pid" in second.what, second.stderr
     assert "(mailseal apply)" in second.what and second.state == "Nothing was changed."
     assert "since" in second.why and "ps -fp" in second.next
     assert first.wait(60) == 3

@@ -44,30 +44,32 @@ def test_a_syntax_error_of_the_admins_is_found_before_the_switch(
     assert view(world) == before
 
 
-def test_a_key_that_does_not_fit_never_goes_live(world: World, pebble: Pebble, mail: Host) -> None:
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        (OTHER_KEY, "the private key is not the one that the certificate was issued for"),
+        (
+            f"cd {NEW}; : >chain.pem; cp cert.pem fullchain.pem; cat privkey.pem cert.pem >combined.pem",
+            "the chain is incomplete",
+        ),
+    ],
+    ids=["a key that does not fit", "a chain without its intermediate"],
+)
+def test_a_damaged_generation_never_goes_live(
+    world: World, pebble: Pebble, mail: Host, script: str, why: str
+) -> None:
     setup(mail, pebble)
     add_name(world, mail)
     before, count = view(world), reloads(mail)
-    status, _, stderr = sabotaged(mail, "issued", OTHER_KEY, "apply")
-    assert status == 3
-    assert "the private key is not the one that the certificate was issued for" in stderr
-    assert view(world) == before and reloads(mail) == count
-    again = mail.mailseal("apply", "--json", timeout=120)
-    assert again.returncode == 0, (
-        "a damaged generation is replaced by the next: " + again.stdout + again.stderr
-    )
-    assert all(serial and serial != before[port] for port, serial in view(world).items())
-
-
-def test_a_chain_without_its_intermediate_never_goes_live(world: World, pebble: Pebble, mail: Host) -> None:
-    setup(mail, pebble)
-    add_name(world, mail)
-    before = view(world)
-    cut = f"cd {NEW}; : >chain.pem; cp cert.pem fullchain.pem; cat privkey.pem cert.pem >combined.pem"
-    status, _, stderr = sabotaged(mail, "issued", cut, "apply")
-    assert status == 3
-    assert "the chain is incomplete" in stderr
-    assert view(world) == before
+    status, stdout, stderr = sabotaged(mail, "issued", script, "apply")
+    assert status == 1, "another takes its place, and that is told: " + stdout + stderr
+    assert "generation-refused" in stdout and why in " ".join(stdout.split()), stdout
+    served = view(world)
+    assert len(set(served.values())) == 1 and all(served[port] != before[port] for port in served)
+    refused = mail.sh(f"openssl x509 -noout -serial -in {NEW}/cert.pem").partition("=")[2].strip()
+    assert refused not in served.values()
+    assert mail.sh("readlink /var/lib/mailseal/lineages/mail/current").strip() == "0003"
+    assert reloads(mail) == count + 3, "a reload a daemon, for the generation that went live"
 
 
 @pytest.mark.parametrize("daemon", ["dovecot", "apache"])
