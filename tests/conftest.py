@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+from contextlib import suppress
 from typing import NoReturn
 
 import pytest
@@ -12,6 +14,11 @@ from lab.sources import host_release
 from tests.support import fuzzing
 
 fuzzing.settle()
+# Whoever starts the tests in the background may ignore these, and every child would: what is interrupted would go on.
+for ending, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    with suppress(ValueError):  # in another thread than the first
+        if signal.getsignal(ending) is signal.SIG_IGN:
+            signal.signal(ending, usual)
 
 
 def give_up(why: Unavailable) -> NoReturn:
